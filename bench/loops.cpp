@@ -85,7 +85,7 @@ void run_loop(const Loop& loop, const Size& size, int threads, const Settings& s
                                              const Tensor& mask, const Tensor& labels) {
         return loop.tenon({x, r, w, b, mask, labels});
     });
-    ways[1].run = [&] { compiled(o.x, o.r, o.w, o.b, o.mask, o.labels); };
+    ways[1].run = [&] { (void)compiled(o.x, o.r, o.w, o.b, o.mask, o.labels); };
     const std::vector<std::int64_t> labels = o.labels.to<std::int64_t>();
     std::vector<float> y(static_cast<std::size_t>(loop.to_one ? size.rows : size.rows * size.columns));
     const float *x = o.x.data<float>().data(), *r = o.r.data<float>().data(), *w = o.w.data<float>().data(),

@@ -10,6 +10,7 @@ function(tenon_add_test name)
   endif()
   add_executable(${name} ${ARGN} ${PROJECT_SOURCE_DIR}/tests/no_faults.cpp $<TARGET_OBJECTS:tenon_objects> ${isa_objects})
   target_link_libraries(${name} PRIVATE tenon_flags tenon_netlib Threads::Threads ZLIB::ZLIB nlohmann_json::nlohmann_json ${CMAKE_DL_LIBS} GTest::gtest_main)
+  target_compile_options(${name} PRIVATE -Wno-unused-result)  # tests of errors use no result
   target_compile_definitions(${name} PRIVATE TENON_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TENON_BINARY_DIR="${PROJECT_BINARY_DIR}")
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 900 ${labels})
 endfunction()

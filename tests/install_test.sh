@@ -51,6 +51,12 @@ if grep -F 'warning:' "$scratch/build.log"; then
     fail "our headers warn under the consumer's flags"
 fi
 "$scratch/by-cmake/consumer"
+if echo '#include <tenon/tensor.h>
+void f(const tenon::Tensor& x) { x.at({0}); }' |
+    "$cxx" -std=c++20 -fsyntax-only -Werror=unused-result -I "$prefix/include" -x c++ - 2>"$scratch/unused.log" ||
+    ! grep -q Werror=unused-result "$scratch/unused.log"; then
+    fail "no warning where a tensor that is returned is not used"
+fi
 
 read -ra pkg_flags <<<"$(pkg-config --cflags --libs tenon)"
 "$cxx" -std=c++20 "${flag_list[@]}" "$source_dir/tests/consumer/main.cpp" -o "$scratch/by-pkg-config" "${pkg_flags[@]}"

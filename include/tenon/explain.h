@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 
@@ -26,6 +27,9 @@ namespace tenon {
 /// ```
 TENON_API std::string explain(const Tensor& t);
 TENON_API std::string explain(std::span<const Tensor> tensors);
+inline std::string explain(std::initializer_list<Tensor> tensors) {
+    return explain(std::span<const Tensor>(tensors.begin(), tensors.size()));
+}
 
 /// Why the last new graph was not found: its first difference from the remembered graph that is most like it. A node's
 /// primitive, shape, dtype, operands, attributes (an input's strides), whether somebody holds it, its checkpoint, or

@@ -84,20 +84,22 @@ inline Tensor operator<=(const Tensor& a, const Tensor& b) { return less_equal(a
 inline Tensor operator>(const Tensor& a, const Tensor& b) { return greater(a, b); }
 inline Tensor operator>=(const Tensor& a, const Tensor& b) { return greater_equal(a, b); }
 
-/// a becomes `result`, what `op` made of it. Throws ShapeError or TypeError where that would change a's shape or dtype,
-/// and leaves a as it was; a tensor made of a C++ number may become anything, as a number in Python does.
+namespace detail {
+/// a becomes `result`, what `op` made of it.
 TENON_API Tensor& assign(const char* op, Tensor& a, const Tensor& result);
+}  // namespace detail
 
-// In-place operators of the Array API: the left operand keeps its shape and dtype (see assign), copies of it their
-// values.
-inline Tensor& operator+=(Tensor& a, const Tensor& b) { return assign("+=", a, add(a, b)); }
-inline Tensor& operator-=(Tensor& a, const Tensor& b) { return assign("-=", a, subtract(a, b)); }
-inline Tensor& operator*=(Tensor& a, const Tensor& b) { return assign("*=", a, multiply(a, b)); }
-inline Tensor& operator/=(Tensor& a, const Tensor& b) { return assign("/=", a, divide(a, b)); }
-inline Tensor& operator%=(Tensor& a, const Tensor& b) { return assign("%=", a, remainder(a, b)); }
-inline Tensor& operator&=(Tensor& a, const Tensor& b) { return assign("&=", a, bitwise_and(a, b)); }
-inline Tensor& operator|=(Tensor& a, const Tensor& b) { return assign("|=", a, bitwise_or(a, b)); }
-inline Tensor& operator^=(Tensor& a, const Tensor& b) { return assign("^=", a, bitwise_xor(a, b)); }
+// In-place operators of the Array API: the left operand becomes the result, copies of it keep their values. Where that
+// would change its shape or dtype they throw ShapeError or TypeError and leave it as it was; a tensor made of a C++
+// number may become anything, as a number in Python does.
+inline Tensor& operator+=(Tensor& a, const Tensor& b) { return detail::assign("+=", a, add(a, b)); }
+inline Tensor& operator-=(Tensor& a, const Tensor& b) { return detail::assign("-=", a, subtract(a, b)); }
+inline Tensor& operator*=(Tensor& a, const Tensor& b) { return detail::assign("*=", a, multiply(a, b)); }
+inline Tensor& operator/=(Tensor& a, const Tensor& b) { return detail::assign("/=", a, divide(a, b)); }
+inline Tensor& operator%=(Tensor& a, const Tensor& b) { return detail::assign("%=", a, remainder(a, b)); }
+inline Tensor& operator&=(Tensor& a, const Tensor& b) { return detail::assign("&=", a, bitwise_and(a, b)); }
+inline Tensor& operator|=(Tensor& a, const Tensor& b) { return detail::assign("|=", a, bitwise_or(a, b)); }
+inline Tensor& operator^=(Tensor& a, const Tensor& b) { return detail::assign("^=", a, bitwise_xor(a, b)); }
 
 // Creation
 // --------

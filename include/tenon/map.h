@@ -86,7 +86,7 @@ class TENON_API Structure {
 }  // namespace map
 
 /// A linear map: a structure and its parameters. A value; copies share both.
-class TENON_API LinearMap {
+class [[nodiscard, gnu::visibility("default")]] LinearMap {
   public:
     /// No map: it has no parameters, and what needs a structure throws ValueError.
     LinearMap() = default;

@@ -94,8 +94,10 @@ class TENON_API SGD {
     explicit SGD(SgdOptions options = {});
     Tree init(const Tree& params) const;
     /// (parameters, state). `also` is computed together with them, such as a loss to be read.
-    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
-    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
+    [[nodiscard]] std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state,
+                                               std::span<const Tensor> also = {}) const;
+    [[nodiscard]] std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state,
+                                               std::initializer_list<Tensor> also) const {
         return update(std::move(params), std::move(grads), std::move(state),
                       std::span<const Tensor>(also.begin(), also.size()));
     }
@@ -132,8 +134,10 @@ class TENON_API AdamW {
     explicit AdamW(AdamWOptions options = {});
     Tree init(const Tree& params) const;
     /// (parameters, state). `also` is computed together with them, such as a loss to be read.
-    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::span<const Tensor> also = {}) const;
-    std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state, std::initializer_list<Tensor> also) const {
+    [[nodiscard]] std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state,
+                                               std::span<const Tensor> also = {}) const;
+    [[nodiscard]] std::pair<Tree, Tree> update(Tree params, Tree grads, Tree state,
+                                               std::initializer_list<Tensor> also) const {
         return update(std::move(params), std::move(grads), std::move(state),
                       std::span<const Tensor>(also.begin(), also.size()));
     }

@@ -44,7 +44,7 @@ TENON_API const Policy& policy();
 /// it is computed, and its derivatives have the same. A compiled function is recorded for each policy under which it
 /// is called. Results under a policy with a fixed order are as reproducible as others: the same bits at each run of a
 /// problem on one kind of device.
-class TENON_API WithPolicy {
+class [[nodiscard, gnu::visibility("default")]] WithPolicy {
   public:
     explicit WithPolicy(const Policy& p);
     ~WithPolicy();

@@ -164,7 +164,7 @@ TENON_API std::string save_tuning();
 /// A right operand (a weight) in the kernels' own order, packed once and used often. A value; copies share the memory.
 /// It is a copy: later changes of the source do not affect it. About as large as the source. It fits the instruction
 /// set that was in use when it was packed.
-class TENON_API PackedMatrix {
+class [[nodiscard, gnu::visibility("default")]] PackedMatrix {
   public:
     std::int64_t rows() const;
     std::int64_t columns() const;
@@ -189,7 +189,7 @@ TENON_API void gemm(const Matrix& a, const PackedMatrix& b, const Matrix& c, con
 /// One product with fixed shapes, strides and dtypes: all choices are made in advance, and a call only computes. For
 /// products of a few rows and columns, where choosing takes longer than computing. A value. It keeps the
 /// instruction set it was prepared for, and computes in the caller's rounding and subnormal modes.
-class TENON_API PreparedGemm {
+class [[nodiscard, gnu::visibility("default")]] PreparedGemm {
   public:
     /// The pointers given to `prepare` do not matter. The caller ensures that c overlaps neither a nor b. A call that
     /// notices that it does, or has no scratch memory, throws what gemm throws.

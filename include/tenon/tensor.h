@@ -98,8 +98,9 @@ struct HostView {
 
 /// A tensor is a counted handle of one pointer: copying and moving cost a few nanoseconds and touch no element. What an
 /// operation finds only among its values (an index out of bounds) is thrown by the call that computes them, as are
-/// MemoryError and a device's errors.
-class TENON_API Tensor {
+/// MemoryError and a device's errors. An operation changes nothing but what it returns, so compilers warn where a
+/// tensor, a Tree or a LinearMap that is returned is not used.
+class [[nodiscard, gnu::visibility("default")]] Tensor {
   public:
     /// No tensor: only assignment, copying and `defined` are allowed; all else throws ValueError.
     Tensor() = default;
@@ -108,7 +109,7 @@ class TENON_API Tensor {
     template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
     Tensor(T value) : Tensor(Scalar(value)) {}  // NOLINT
     Tensor(const Tensor& o) noexcept;
-    Tensor(Tensor&& o) noexcept : node_(std::exchange(o.node_, nullptr)) {}
+    Tensor(Tensor && o) noexcept : node_(std::exchange(o.node_, nullptr)) {}
     Tensor& operator=(const Tensor& o) noexcept { return *this = Tensor(o); }
     Tensor& operator=(Tensor&& o) noexcept {
         std::swap(node_, o.node_);
@@ -198,7 +199,7 @@ class TENON_API Tensor {
     /// Gives up the reference to whoever calls.
     Node* detach() { return std::exchange(node_, nullptr); }
     /// Takes over one reference.
-    static Tensor adopt(Node* node) {
+    static Tensor adopt(Node * node) {
         Tensor t;
         t.node_ = node;
         return t;
@@ -209,7 +210,7 @@ class TENON_API Tensor {
     void copy_to(void* out, DType dtype) const;
     void copy_item(void* out, DType dtype) const;
     const void* contiguous_data(DType dtype) const;
-    static void give_up(Node* node) noexcept;
+    static void give_up(Node * node) noexcept;
 
     Node* node_ = nullptr;
 };

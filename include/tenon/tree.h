@@ -13,7 +13,7 @@
 namespace tenon {
 
 /// A tensor, or named children in the order they were given. A value: copies share tensors, not structure.
-class TENON_API Tree {
+class [[nodiscard, gnu::visibility("default")]] Tree {
   public:
     using Child = std::pair<std::string, Tree>;
 
@@ -23,14 +23,14 @@ class TENON_API Tree {
     Tree(std::vector<Child> children);  // NOLINT
     /// Children named "0", "1", ...
     static Tree list(std::span<const Tree> items);
-    static Tree list(std::vector<Tree>&& items);
+    static Tree list(std::vector<Tree> && items);
 
     bool is_leaf() const { return leaf_.defined(); }
     /// Throws ValueError if this is not a leaf.
     const Tensor& tensor() const&;
-    Tensor tensor() && { return std::as_const(*this).tensor(), std::move(leaf_); }
+    Tensor tensor()&& { return std::as_const(*this).tensor(), std::move(leaf_); }
     const std::vector<Child>& children() const& { return children_; }
-    std::vector<Child> children() && { return std::move(children_); }
+    std::vector<Child> children()&& { return std::move(children_); }
     /// The child of a name, or at a path with dots: tree["block0.up.weight"]. Throws ValueError if there is none.
     const Tree& operator[](const std::string& path) const;
     const Tree& operator[](const char* path) const { return (*this)[std::string(path)]; }
@@ -44,7 +44,7 @@ class TENON_API Tree {
     std::vector<Tensor> leaves() const;
     /// The same structure with other leaves, in order. Throws ValueError unless their number agrees.
     Tree with_leaves(std::span<const Tensor> leaves) const;
-    Tree with_leaves(std::vector<Tensor>&& leaves) const;
+    Tree with_leaves(std::vector<Tensor> && leaves) const;
     /// f of each leaf. Throws ValueError for an empty function, as tree_map does.
     Tree map(const std::function<Tensor(const Tensor&)>& f) const;
 

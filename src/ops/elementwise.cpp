@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "ops/ops.h"
+#include "primitive/operands.h"
 
 namespace tenon {
 namespace {
@@ -66,9 +67,7 @@ Tensor distance(const Tensor& a, const Tensor& b) {
 
 void check_floating(const char* op, const Tensor& x) {
     check_defined(op, x);
-    if (!is_floating(x.dtype()))
-        throw TypeError(
-            text(op, " of ", to_string(x.shape()), " ", name(x.dtype()), ": floating dtypes only; use astype"));
+    if (!is_floating(x.dtype())) throw TypeError(text(op, " of ", described(x), ": floating dtypes only; use astype"));
 }
 
 Tensor positive(const Tensor& x) {
@@ -76,8 +75,7 @@ Tensor positive(const Tensor& x) {
     return x;
 }
 
-Tensor& assign(const char* op, Tensor& a, const Tensor& result) {
-    const auto described = [](const Tensor& x) { return text(to_string(x.shape()), " ", name(x.dtype())); };
+Tensor& detail::assign(const char* op, Tensor& a, const Tensor& result) {
     const bool number = is_weak_scalar(a);
     if (!number && a.shape() != result.shape())
         throw ShapeError(

@@ -314,6 +314,8 @@ TEST(Explain, TellsTasksReasonsAndMemory) {
     EXPECT_EQ(y.node()->value(), nullptr);
     y.eval();
     EXPECT_EQ(explain(y), "everything is computed\n");
+    const Tensor z = f();
+    EXPECT_EQ(explain({y, z}), explain(z));
     EXPECT_THROW(explain(Tensor()), ValueError);
     const std::string turned = explain(exp(transpose(tanh(x), {1, 0})));
     EXPECT_NE(turned.find("not joined with what it reads: an operand is a view"), std::string::npos) << turned;

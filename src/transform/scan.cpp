@@ -54,7 +54,7 @@ std::pair<Tree, Tree> scan(const std::function<std::pair<Tree, Tree>(const Tree&
     for (std::int64_t i = 0; i < n; ++i) {
         const Tree x = xs.map([i](const Tensor& t) { return reshape(t[i], without_first(t.shape())); });
         auto [next, y] = f(carry, x);
-        tree_map(
+        (void)tree_map(  // for its checks
             [](const Tensor& a, const Tensor& b) {
                 if (a.shape() != b.shape() || a.dtype() != b.dtype())
                     throw ShapeError(text("scan: the carry changes from ", described(a), " to ", described(b)));

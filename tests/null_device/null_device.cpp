@@ -70,7 +70,7 @@ TEST(NullDevice, WorkOfAFewMicrosecondsIsOneLaunchOrGraphAndNoMemory) {
             const LinearMap map = on_gpu(map::BlockTensorTrain::random(random::Key(1), 4096, 4096, {.rank = rank}));
             expect_one_launch(steady([&] { map(x).eval(); }), "layer, rows " + std::to_string(rows));
             const auto f = compile([&](const Tensor& t) { return map(t); });
-            expect_one_launch(steady([&] { f(x); }), "function, rows " + std::to_string(rows));
+            expect_one_launch(steady([&] { (void)f(x); }), "function, rows " + std::to_string(rows));
         }
         const NullCounts product = steady([&] { matmul(x, w).eval(); });
         // A few rows by weights of this size are a kernel of Tenon's own.
@@ -209,7 +209,7 @@ TEST(NullDevice, AFunctionIsRecordedOncePerDevice) {
 TEST(NullDevice, MemoryThatLiesIdleIsBoundedAndCounted) {
     const std::int64_t before = device_memory_statistics(kGpu).in_use;
     for (std::int64_t n = 1; n <= 64; ++n)
-        halves({n << 18});  // half a megabyte to 32, more than an eighth of the device
+        (void)halves({n << 18});  // half a megabyte to 32, more than an eighth of the device
     const auto s = device_memory_statistics(kGpu);
     EXPECT_EQ(s.in_use, before);
     EXPECT_GT(s.cached, 0);
