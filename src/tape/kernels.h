@@ -54,6 +54,8 @@ struct StripTable {
     /// registers are at[0] and then at[1]; null if both are one value. Predicates write as unary ones do.
     StripHandler binary[kOpcodeCount][3][3];
     StripHandler select[2][2];  // by at[0]: registers or at[1]; at[1] or registers; at[1] in memory or one value
+    /// Registers and at[0] times the one value at[1], multiplied: by whether the latter is the first factor.
+    StripHandler times_scaled[2];
     StripHandler reduce[4], reduce_part[4];  // into the kLanes at at[3]; a part has at[0].step elements
     /// Makes streaming stores visible to threads that are signalled afterwards.
     void (*fence)();

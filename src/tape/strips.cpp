@@ -37,7 +37,8 @@ class Writer {
           registers_(registers),
           places_(places),
           stored_(registers.size()),
-          slot_(registers.size(), kNone) {}
+          slot_(registers.size(), kNone),
+          scaled_(registers.size(), nullptr) {}
 
     StripProgram write(std::span<const StripInstruction> code, std::span<const int> ahead) {
         p_.places = places_;
@@ -45,11 +46,13 @@ class Writer {
         p_.result = p_.whole;
         for (const StripRegister& r : registers_)
             if (r.in == StripRegister::In::result) p_.result[static_cast<std::size_t>(r.place)] = true;
+        find_scaled(code);
         for (const bool counting : {true, false}) {
             counting_ = counting;
             held_ = kNone;
             for (const int place : ahead) add(t_.prefetch, {place, kNone, kNone, kNone});
-            for (const StripInstruction& c : code) c.reduces ? reduce(c) : apply(c);
+            for (const StripInstruction& c : code)
+                if (c.reduces || !scaled_[static_cast<std::size_t>(c.out)]) c.reduces ? reduce(c) : apply(c);
             write_late();
             add(t_.end, {kNone, kNone, kNone, kNone});
         }
@@ -58,6 +61,40 @@ class Writer {
 
   private:
     using At = StripProgram::Operands;
+
+    bool is_product(const StripInstruction& c) const {
+        return !c.reduces && c.code.op == Opcode::multiply && c.code.type == DType::float32;
+    }
+    /// The operand of a product with one value; kNone if it is none.
+    int scaled_operand(const StripInstruction& c) const {
+        if (!is_product(c)) return kNone;
+        const int x = c.code.operands[0], y = c.code.operands[1];
+        return at(x).one == at(y).one ? kNone : at(x).one ? y : x;
+    }
+    /// Finds the products of a register with one value (half of gelu's operand) that another product alone reads,
+    /// later: the two are one step, and the first need not be stored meanwhile. Its operand is in a slot, which no
+    /// result can overwrite.
+    void find_scaled(std::span<const StripInstruction> code) {
+        std::vector<int> uses(registers_.size());
+        std::vector<const StripInstruction*> reader(registers_.size(), nullptr);
+        for (const StripInstruction& c : code)
+            for (int o = 0; o < (c.reduces ? 1 : arity(c.code.op)); ++o) {
+                const auto r = static_cast<std::size_t>(c.code.operands[o]);
+                ++uses[r], reader[r] = &c;
+            }
+        for (std::size_t i = 0; i + 1 < code.size(); ++i) {
+            const StripInstruction& c = code[i];
+            const int x = scaled_operand(c);
+            if (x == kNone || at(x).in != StripRegister::In::nowhere) continue;
+            const auto out = static_cast<std::size_t>(c.out);
+            if (at(c.out).in != StripRegister::In::nowhere || uses[out] != 1) continue;
+            const StripInstruction& by = *reader[out];
+            const int other = by.code.operands[by.code.operands[0] == c.out ? 1 : 0];
+            if (&by == &code[i + 1] || !is_product(by) || at(other).one) continue;
+            if (scaled_[static_cast<std::size_t>(other)]) continue;
+            scaled_[out] = &c;
+        }
+    }
 
     void add(StripHandler handler, At at, Kernel kernel = nullptr) {
         if (counting_) return;
@@ -161,6 +198,9 @@ class Writer {
 
     void binary(const StripInstruction& c) {
         const int x = c.code.operands[0], y = c.code.operands[1];
+        for (const bool first : {true, false})
+            if (const StripInstruction* const scaled = scaled_[static_cast<std::size_t>(first ? x : y)])
+                return times_scaled(c, *scaled, first);
         if (held_ != x && held_ != y && (x == y || (at(x).one && at(y).one))) load(x);
         At where;
         int side[2], next = 0;
@@ -170,6 +210,12 @@ class Writer {
             if (held_ != reg) where.at[next++] = read_one(reg);
         }
         finish(c, t_.binary[static_cast<int>(c.code.op)][side[0]][side[1]], where);
+    }
+
+    void times_scaled(const StripInstruction& c, const StripInstruction& scaled, bool first) {
+        load(c.code.operands[first ? 1 : 0]);
+        const int x = scaled_operand(scaled), one = scaled.code.operands[scaled.code.operands[0] == x ? 1 : 0];
+        finish(c, t_.times_scaled[first], {read(x), at(one).place, kNone, kNone});
     }
 
     void select(const StripInstruction& c) {
@@ -208,6 +254,7 @@ class Writer {
     int places_;
     std::vector<char> stored_;  // whether a register is read from its slot
     std::vector<int> slot_;
+    std::vector<const StripInstruction*> scaled_;  // by register: the product that the product reading it also makes
     bool counting_ = false;
     int held_ = kNone;  // what the vector registers hold
     StripProgram p_;

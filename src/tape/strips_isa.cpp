@@ -300,6 +300,17 @@ TENON_STEP(multiply_add) {
     TENON_NEXT;
 }
 
+template <bool first>
+TENON_STEP(times_scaled) {
+    Strip t;
+    TENON_WRITE(t.x);
+    const auto* x = at<const float>(s->at[0], i);
+    const float by = at<const float>(s->at[1], i)[0];
+    for (int l = 0; l < kWidth; ++l) t.x[l] = first ? (x[l] * by) * t.x[l] : t.x[l] * (x[l] * by);
+    TENON_READ(t.x);
+    TENON_NEXT;
+}
+
 template <Reduction op>
 TENON_STEP(reduce) {
     Strip t;
@@ -412,6 +423,8 @@ void fill_strips(KernelTable& table) {
     t.prefetch = handler(&prefetch);
     t.stream = handler(&stream);
     t.fma = handler(&multiply_add);
+    t.times_scaled[0] = handler(&times_scaled<false>);
+    t.times_scaled[1] = handler(&times_scaled<true>);
     t.select[0][0] = handler(&select<true, Operand::memory>);
     t.select[0][1] = handler(&select<true, Operand::one>);
     t.select[1][0] = handler(&select<false, Operand::memory>);

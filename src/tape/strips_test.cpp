@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <cfenv>
 
@@ -123,6 +124,37 @@ TEST(Strips, RandomTapesHaveTheBitsOfTheReference) {
         }
     }
     set_num_threads(0);
+}
+
+/// As in gelu: a value is scaled by one number, other work follows, and a product reads what was scaled as its first or
+/// its second factor; or as both, or a second time, where it has to be kept.
+TEST(Strips, WhatIsScaledForALaterProductHasTheBitsOfTheReference) {
+    for (const auto& [x, y, again] :
+         std::vector<std::array<std::uint8_t, 3>>{{4, 6, 0}, {6, 4, 0}, {4, 4, 0}, {4, 6, 4}, {3, 6, 0}}) {
+        const Tape t{{kF, kF, kF},
+                     {{Opcode::add, kF, kF, {0, 1, 0}},
+                      {Opcode::multiply, kF, kF, {2, 3, 0}},
+                      {Opcode::multiply, kF, kF, {3, 2, 0}},
+                      {Opcode::erf, kF, kF, {5, 0, 0}},
+                      {Opcode::multiply, kF, kF, {x, y, 0}},
+                      {Opcode::add, kF, kF, {7, again, 0}}},
+                     {8}};
+        const Shape shape{3, 1037};
+        Array a = values(kF, shape, 1, true), b = values(kF, shape, 2, true), one = values(kF, {}, 3, false);
+        const std::vector<View> in{a.view(), b.view(), one.view(Layout::contiguous({}).broadcast(shape))};
+        Array want(kF, shape), got(kF, shape);
+        run_reference(t, in, std::vector{want.view()});
+        for (const Isa set : supported_isas()) {
+            const WithIsa forced(set);
+            run(t, in, std::vector{got.view()});
+            EXPECT_TRUE(same_bits(got, want)) << name(set) << "\n" << to_string(t);
+            Array first = a;
+            std::vector<View> from = in;
+            from[0] = first.view();
+            run(t, from, std::vector{first.view()});
+            EXPECT_TRUE(same_bits(first, want)) << "in place, " << name(set) << "\n" << to_string(t);
+        }
+    }
 }
 
 /// Rows of five tiles, which threads share so that some begin within a row: with gaps between rows, and with operands
