@@ -16,6 +16,8 @@ namespace {
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 constexpr std::size_t kMembers = 3;
 constexpr int kMaxTries = 16;
+/// How many times as large, or as small, a graph may be without being far.
+constexpr std::int64_t kNear = 4;
 
 bool is_constant(const Step& s) { return s.primitive && s.primitive->name == "constant"; }
 
@@ -273,6 +275,7 @@ bool Family::holds(const Graph& g) const {
 
 void Family::add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr<const Executable> executable) {
     ++compilations_;
+    if (general_ && same_code(*all_[0].executable, *executable)) ask(*steps);
     if (general_ || tries_ >= kMaxTries) return;
     if (all_.size() == kMembers) all_.erase(all_.begin());
     all_.push_back({std::move(steps), std::move(executable)});
@@ -280,10 +283,34 @@ void Family::add(std::shared_ptr<const std::vector<Step>> steps, std::shared_ptr
         ++tries_;
         general_ = find_line();
     }
+    if (general_)
+        for (const Member& m : all_) ask(*m.steps);
     if (general_) all_.resize(1);  // what the others differ in is known
     bytes_ = varying_.size() * sizeof(Varying) + changes_.size() * (sizeof(Change) + sizeof(Place)) +
              other_changes_.size() * sizeof(OtherChange) + bytes_of_kept();
     for (const Member& m : all_) bytes_ += m.steps->size() * sizeof(Step) + m.executable->bytes;
+}
+
+namespace {
+
+/// The first extent that varies; 0 if only attributes do.
+std::int64_t size_of(const std::vector<Step>& steps, const std::vector<Family::Varying>& varying) {
+    for (const Family::Varying& v : varying)
+        if (v.number >= 0 && v.number < kMaxRank) return steps[v.step].shape[v.number];
+    return 0;
+}
+
+}  // namespace
+
+bool Family::is_far(const std::vector<Step>& steps) const {
+    const std::int64_t size = size_of(steps, varying_);
+    return size / kNear > most_ || size < least_ / kNear;
+}
+
+void Family::ask(const std::vector<Step>& steps) {
+    const std::int64_t size = size_of(steps, varying_);
+    least_ = most_ == 0 ? size : std::min(least_, size);
+    most_ = std::max(most_, size);
 }
 
 bool Family::find_line() {
@@ -334,7 +361,7 @@ std::unique_ptr<Executable> Family::instance(const std::vector<Step>& steps, con
     for (std::size_t i = 0; i < steps.size(); ++i)
         if (!same_structure(steps[i], (*like.steps)[i])) return nullptr;
     const auto at = point_of(*like.steps, varying_, steps);
-    if (!at) return nullptr;
+    if (!at || is_far(steps)) return nullptr;
     auto e = std::make_unique<Executable>();
     const Executable& code = *like.executable;
     e->like = like.executable;

@@ -48,6 +48,9 @@ class Family {
     /// convex function of the one number that varies, and if it is on a line at three points it is that line. What the
     /// compiler compares (extents, strides, numbers of elements) is then equal, or not, at every point. Only an axis
     /// with one element is special, so varying extents are 2 or more.
+    ///
+    /// What costs decided (a chain of two products) may be another decision for a much larger graph: one that is far
+    /// from those that were asked is planned with their groups first.
     std::unique_ptr<Executable> instance(const std::vector<Step>& steps, const Graph& graph) const;
 
     bool is_general() const { return general_; }
@@ -77,6 +80,9 @@ class Family {
 
     std::size_t bytes_of_kept() const { return kept_ ? kept_->bytes() : 0; }
     bool find_line();
+    /// Whether no graph that was compiled is near in size.
+    bool is_far(const std::vector<Step>& steps) const;
+    void ask(const std::vector<Step>& steps);
     /// Notes the numbers that differ between the first graph, which has the first ones, and the second.
     void note_changes(const std::vector<std::int64_t>& first, const std::vector<std::int64_t>& second);
 
@@ -89,6 +95,7 @@ class Family {
     std::vector<Change> changes_;  // at those places
     std::vector<OtherChange> other_changes_;
     std::optional<Arrangements> arrangements_;  // those of the first graph
+    std::int64_t least_ = 0, most_ = 0;  // the first extent that varies, in the graphs that were asked
     bool general_ = false;
     int compilations_ = 0, tries_ = 0;
     std::size_t bytes_ = 0;

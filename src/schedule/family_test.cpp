@@ -10,6 +10,7 @@
 #include "tenon/compile.h"
 #include "tenon/explain.h"
 #include "tenon/functions.h"
+#include "tenon/map.h"
 #include "tenon/primitives.h"
 #include "tenon/transform.h"
 
@@ -79,6 +80,29 @@ TEST(Family, OneBatchSizeIsCompiledAndThenPlannedAgain) {
     const Tensor x = values({17, 12}, 17);
     eval(step(x));
     EXPECT_NE(why_recompiled().find("has shape (17, 12), not ("), std::string::npos) << why_recompiled();
+}
+
+/// Two products are a chain from some number of rows on.
+TEST(Family, CostsAreAskedAgainForMuchLargerGraphs) {
+    const LinearMap monarch = map::Monarch::random(random::Key(1), 1024, 1024);
+    const Options o;
+    const WithOptions scope(o);
+    const auto of = [&](std::int64_t rows) { return monarch(values({rows, 1024})); };
+    for (const std::int64_t rows : {4, 4, 5, 6}) of(rows).eval();
+    for (const std::int64_t rows : {2048, 7, 2047}) {
+        const Tensor y = of(rows);
+        Node* root = y.node();
+        const auto lock = schedule::lock_evaluator();
+        const schedule::Graph graph = schedule::collect({&root, 1}, schedule::word(o));
+        const auto kinds = [](const schedule::Executable& e) {
+            std::vector<schedule::Task::Kind> all;
+            for (const schedule::Task& t : e.code().tasks) all.push_back(t.kind);
+            return all;
+        };
+        const auto executable = schedule::executable_of(graph, o);
+        ASSERT_TRUE(executable);
+        EXPECT_EQ(kinds(*executable), kinds(*schedule::compile(graph, o))) << rows;
+    }
 }
 
 TEST(Family, SlicesAndLeavesWithStridesMoveAlong) {
