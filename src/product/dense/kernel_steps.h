@@ -2,6 +2,8 @@
 // sums. Everything is in an unnamed namespace: see simd.h.
 #pragma once
 
+#include <cassert>
+
 #include "product/dense/kernels.h"
 #include "product/dense/simd.h"
 

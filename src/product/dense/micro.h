@@ -67,6 +67,7 @@ TENON_INLINE void multiply_tile(const Block& block, const typename V::In* a, con
         a += kUnit * a_step, b += kUnit * ldb;
     };
     // The loops end by a's address: a counter would need one more register than there is.
+    assert(a_step != 0);
     const typename V::In* const end = a + block.kc * a_step;
     std::int64_t left = block.kc;
     // The sums are needed at the end and may be far away. They are prefetched one row in each step: all at once they

@@ -43,6 +43,7 @@ void packing_kernel(const Block& block, const typename V::In* a, const typename 
         }
         a += a_step, b += ldb, packed += NV * V::kLanes;
     };
+    assert(a_step != 0);
     const In* const end = a + block.kc * a_step;
     steps_with_lines<false>(block.lines, a, a_step, block.kc, step);
     while (a != end) step();

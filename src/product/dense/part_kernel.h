@@ -49,6 +49,7 @@ void part_kernel(const PartBlock& block, const typename V::In* a, const typename
         a += a_step, packed += NV * V::kLanes;
         if constexpr (kPacks) b += ldb;
     };
+    assert(a_step != 0);
     const In* const end = a + block.kc * a_step;
     steps_with_lines<true>(block.lines, a, a_step, block.kc, step);
     while (a != end) step();

@@ -2,6 +2,8 @@
 // rows are computed together, so that what they share is loaded once.
 #include "product/dense/triangular.h"
 
+#include <cassert>
+
 #include "product/dense/simd.h"
 
 namespace tenon::product::dense {
@@ -144,6 +146,7 @@ struct Rows {
             for (int r = 0; r < R; ++r) add_product<kNegative>(r, at[r * next], row);
             at += step, b += pitch;
         };
+        assert(step != 0 || n < 4);
         // The end of a short loop is predicted.
         const T* const end = at + n / 4 * 4 * step;
         while (at != end) one(), one(), one(), one();
