@@ -128,6 +128,46 @@ TEST(Epilogue, ManyRowsHaveTheBitsOfTheTapeApart) {
     }
 }
 
+/// Threads keep plans of tapes from one call to the next.
+TEST(Epilogue, CallsInTurnDoNotMixTheirTapes) {
+    constexpr DType f = DType::float32;
+    Array a(f, {40, 50}), b(f, {50, 300}), bias(f, {300}), other(f, {300});
+    a.randomize(1), b.randomize(2), bias.randomize(3), other.randomize(4);
+    const Shape shape{40, 300};
+    Array product(f, shape);
+    contract(a.view(), b.view(), product.view(), Equation("mk,kn->mn").labels());
+    for (int turn = 0; turn < 30; ++turn) {
+        const bool rows = turn % 3 != 0;  // else the whole output is read as it is written
+        const Opcode op = turn % 2 == 0 ? Opcode::add : Opcode::multiply;
+        Array out(f, shape), apart(f, shape);
+        out.randomize(5), apart.randomize(5);
+        // The second instruction has the number of turns in it, so that plans give way.
+        tape::Tape t;
+        t.inputs = {f, f};
+        t.code = {{op, f, f, {0, 1, 0}}};
+        for (int i = 0; i < turn % 12; ++i)
+            t.code.push_back({Opcode::square, f, f, {static_cast<std::uint8_t>(2 + i)}});
+        t.outputs = {static_cast<std::uint8_t>(2 + turn % 12)};
+        const View in = rows ? broadcast_row(turn % 5 == 0 ? bias : other, shape, 1) : out.view(), to = apart.view();
+        const View all[] = {product.view(), rows ? in : apart.view()};
+        const Epilogue epilogue{t, {&in, 1}};
+        tape::run(t, all, {&to, 1});
+        contract(a.view(), b.view(), out.view(), Equation("mk,kn->mn").labels(), {}, &epilogue);
+        ASSERT_EQ(first_difference(out, apart, f), -1) << "turn " << turn;
+    }
+}
+
+/// Few columns at a time, whose sums are stored together.
+TEST(Epilogue, StripsOfColumnsHaveTheBitsOfTheTapeApart) {
+    for (const DType type : {DType::float32, DType::bfloat16})
+        for (const std::int64_t m : {16, 100, 130})
+            for (const std::int64_t k : {300, 1000})
+                for (const std::int64_t n : {257, 1024, 1100})
+                    expect_fused(
+                        {"mk,kn->mn", {{'m', m}, {'n', n}, {'k', k}}, type, DType::float32, type, Storage::row_major},
+                        1 + static_cast<int>(n % 2));
+}
+
 TEST(Epilogue, BadOnesAreRefusedByName) {
     Array a(DType::float32, {2, 3}), b(DType::float32, {3, 4}), out(DType::float32, {2, 4}), bias(DType::float32, {4});
     const tape::Tape t = activation(DType::float32, DType::float32);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "product/product_testing.h"
@@ -178,6 +179,24 @@ TEST(Quantized, LongSumsAndSeveralThreads) {
                     ASSERT_EQ(first_difference(z, expected, c), -1) << name(a) << " " << threads << " threads";
                 }
             }
+}
+
+TEST(Quantized, SumsOfManyExtremeBytesAreExact) {
+    constexpr std::int64_t m = 5, n = 1100, k = 2051;
+    for (const testing::Setting& setting : settings())
+        for (const bool across : {false, true}) {
+            const WithSetting with(setting, 1);
+            const std::vector<std::uint8_t> a(m * k, 255);
+            const std::vector<std::int8_t> b(k * n, -128);
+            std::vector<std::int32_t> c(m * n);
+            // The rows of A and the columns of B along memory, or adjacent.
+            const Matrix x = across ? row_major(a.data(), DType::uint8, k, m).transpose()
+                                    : row_major(a.data(), DType::uint8, m, k),
+                         y = across ? row_major(b.data(), DType::int8, k, n)
+                                    : row_major(b.data(), DType::int8, n, k).transpose();
+            gemm(x, y, row_major(c.data(), DType::int32, m, n), {.zero_a = 1, .zero_b = 3});
+            ASSERT_EQ(std::count(c.begin(), c.end(), 254 * -131 * k), m * n) << across;
+        }
 }
 
 /// A real matrix as integers: q = round(x / scale) + zero, in range.

@@ -24,6 +24,11 @@ TENON_INLINE double sticky_double(I x) {
 
 template <class To, class From>
 TENON_INLINE To saturate(From x) {
+    if constexpr (sizeof(To) < 4) {  // both bounds are exact, and vectors of 32 bits clamp in an instruction each
+        constexpr From kLow = static_cast<From>(kLowest<To>), kHigh = static_cast<From>(kHighest<To>);
+        const From above = x > kLow ? x : kLow, inside = above < kHigh ? above : kHigh;
+        return static_cast<To>(static_cast<std::int32_t>(kLow == 0 || x == x ? inside : From(0)));
+    }
     // Powers of two, so that both bounds are exact: 2^bits, and the lowest value.
     constexpr From kAbove = static_cast<From>(kHighest<To> / 2 + 1) * 2;
     constexpr From kBelow = static_cast<From>(kLowest<To>);

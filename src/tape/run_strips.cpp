@@ -236,7 +236,8 @@ struct KeptPlan {
 bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs, std::span<const View> outputs,
                 CachedPlan* kept) {
     const std::int64_t n = outputs[0].layout.count();
-    if (table.strips.width == 0 || tape.code.size() < 2 || n < kFewest * table.strips.width) return false;
+    // A single instruction is as fast by its kernel, but not planned each time.
+    if (table.strips.width == 0 || (tape.code.size() < 2 && !kept) || n < kFewest * table.strips.width) return false;
     const std::vector<StripInstruction> code = instructions_of(tape);
     if (!suits_strips(table.strips, code) || !plain_outputs(tape)) return false;
     Plan plan = make_plan(table, tape, code, inputs, outputs);

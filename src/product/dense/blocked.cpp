@@ -371,8 +371,11 @@ bool packing_pays(const AxisRoles& roles, Elements a, Elements b, Elements out) 
     return with_kernels(a.dtype, b.dtype, false, [&](const auto& kernels, bool, Subnormals) {
         const Lowered p = lower(roles, a, b, out, kernels.narrow.nr);
         const AxisList& columns = p.roles.columns;
-        const bool in_place = kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) && columns.size == 1 &&
-                              columns.axes[0].b == 1 && p.m > 1;
+        // Columns in place are as good for few rows, and where L2 is large. Elsewhere packed ones take 0.89 to 0.96 of
+        // the time (Zen 5, 16 to 128 rows).
+        const bool serves = p.m <= kDotRows || caches().large_l2() || !units().two_fma_units;
+        const bool in_place = serves && kernels.group == 1 && stored_as_in(kernels, p.b_type, DType::int8) &&
+                              columns.size == 1 && columns.axes[0].b == 1 && p.m > 1;
         return !p.exchanged && !in_place;
     });
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -10,6 +11,7 @@
 #include "product/dense/tile_store.h"
 #include "product/dense/zero_points.h"
 #include "product/float_environment.h"
+#include "tape/kept_plans.h"
 
 namespace tenon::product::dense {
 
@@ -28,7 +30,13 @@ class TileOutput {
         row_ = scratch.take<Acc>(plan.chunk);
         room_ = scratch.take<std::byte>(8 * plan.chunk);
         column_sums_ = scratch.take<std::int32_t>(plan.chunk);
+        if (plan.epilogue) epilogue_ = tape::take_plan(*plan.epilogue->tape);
     }
+    ~TileOutput() {
+        if (plan_.epilogue) tape::keep_plan(*plan_.epilogue->tape, std::move(epilogue_));
+    }
+    TileOutput(const TileOutput&) = delete;
+    TileOutput& operator=(const TileOutput&) = delete;
 
     /// Begins a chunk of a batch's columns. `a` and `b` are the batch's operands; `columns_b` has the offsets of the
     /// chunk's columns in B.

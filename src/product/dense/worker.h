@@ -363,12 +363,15 @@ class Worker {
                       packed_a_ + r * mr_ * pitch_);
         const bool passing = plan_.panels_b == Panels::passing;
         if (passing) columns_.find();
+        const std::int64_t together = stored_columns(plan_);
         for (std::int64_t s = 0; s < current_.columns.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, current_.columns.size())};
             if (!passing) columns_.pack(strip);
             PrefetchLines next = wanted_.after_strip(strip, panels);
-            const bool at_once = stores_at_once();
-            const Partial<Acc> sums = at_once ? Partial<Acc>{partial.sums, padded(strip.size()), s} : partial;
+            const bool at_once = stores_at_once(), several = together > plan_.strip;
+            const std::int64_t begin = s / together * together;
+            const Range stored{begin, std::min(begin + together, current_.columns.size())};
+            const Partial<Acc> sums = at_once ? Partial<Acc>{partial.sums, padded(stored.size()), begin} : partial;
             std::int64_t first = tile_rows.begin;  // not stored yet
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
@@ -385,12 +388,13 @@ class Worker {
                     else
                         multiply(rows_of_panels_[r], j, write, sums, top, &next);
                 }
-                if (plan_.in_output ||
+                if (plan_.in_output || several ||
                     (r + 1 < panels && rows_of_panels_[r + 1].rows.end - first <= stored_rows(plan_)))
                     continue;
                 if (finishes_) output_.store({first, rows.end}, strip, sums.from(first - top));
                 first = rows.end;
             }
+            if (several && finishes_ && strip.end == stored.end) output_.store(tile_rows, stored, sums);
         }
     }
 

@@ -67,13 +67,25 @@ std::int64_t stored_rows(const Plan<In, Acc>& plan) {
     return plan.epilogue ? std::max<std::int64_t>(caches().l2 / 4 / row, plan.family.mr) : plan.family.mr;
 }
 
+/// Columns of strips whose sums are stored together: a tape runs fast over long rows. As many strips as have so many
+/// columns, if half of L2 holds their sums for all rows; otherwise one.
+template <class In, class Acc>
+std::int64_t stored_columns(const Plan<In, Acc>& plan) {
+    constexpr std::int64_t kLongRow = 256;
+    const std::int64_t columns = ceil_div(kLongRow, plan.strip) * plan.strip, rows = ceil_div(plan.p.m, plan.row_tasks);
+    return plan.epilogue && rows * columns * std::int64_t{sizeof(Acc)} <= caches().l2 / 2
+               ? std::min(columns, plan.chunk)
+               : plan.strip;
+}
+
 template <class In, class Acc>
 std::int64_t partial_size(const Plan<In, Acc>& plan) {
     const std::int64_t mr = plan.family.mr, rows = ceil_div(plan.p.m, plan.row_tasks);
     if (plan.blocks > 0) return (plan.p.k <= plan.blocks * plan.block ? packed_together(plan) * mr : rows) * plan.chunk;
     if (plan.one_block())
-        return plan.rows_stay() ? std::min(rows, stored_rows(plan)) * plan.strip
-                                : most_together(plan) * mr * plan.chunk;
+        return !plan.rows_stay()                   ? most_together(plan) * mr * plan.chunk
+               : stored_columns(plan) > plan.strip ? rows * stored_columns(plan)
+                                                   : std::min(rows, stored_rows(plan)) * plan.strip;
     return sums_waiting(plan) * std::max(rows, most_together(plan) * mr) * plan.chunk;
 }
 

@@ -3,8 +3,8 @@
 // difference is - offset_a sum(b + shift_b) - offset_b (sum(a + shift_a) - k offset_a). All sums are modulo 2^32.
 #pragma once
 
-#include "product/dense/byte_sums.h"
 #include "product/dense/plan.h"
+#include "product/dense/sum_lines.h"
 #include "product/dense/tile.h"
 
 namespace tenon::product::dense {
@@ -26,8 +26,7 @@ template <class In>
 void subtract_offsets(const Plan<In, std::uint32_t>& plan, std::int64_t row, Range columns, std::uint32_t stored,
                       const std::int32_t* column_sums, std::uint32_t* sums) {
     const auto a = static_cast<std::uint32_t>(plan.offset_a(row)), k = static_cast<std::uint32_t>(plan.p.k);
-    if (a != 0)
-        for (std::int64_t j = 0; j < columns.size(); ++j) sums[j] -= a * static_cast<std::uint32_t>(column_sums[j]);
+    if (a != 0) byte_sums().subtract(sums, column_sums, a, columns.size());
     if (!plan.offsets_b) return;
     const std::uint32_t sum = stored + k * (static_cast<std::uint32_t>(plan.shift_a) - a);
     for (std::int64_t j = 0; j < columns.size(); ++j)
