@@ -20,6 +20,7 @@ constinit thread_local Memory memory;
 std::byte* scratch(std::size_t bytes) {
     constexpr std::size_t kLine = 64;
     if (memory.bytes < bytes) {
+        // What a later destructor of the thread asks for, one block at most, is never freed.
         struct End {
             ~End() { delete[] std::exchange(memory, {}).data; }
         };

@@ -26,6 +26,7 @@ struct Buffer {
 /// triangle, a share of that, and a product inside it have one each; strips of a triangle have three.
 struct Store {
     std::array<Buffer, 7> buffers;
+    bool ended = false;  // nothing frees what is kept any more
 };
 
 static_assert(std::is_trivially_destructible_v<Store>, "destructors that run as a thread ends may compute");
@@ -34,6 +35,7 @@ constinit thread_local Store store;
 void free_at_exit() {
     struct End {
         ~End() {
+            store.ended = true;
             for (Buffer& b : store.buffers) ::operator delete(std::exchange(b, {}).data, kAlignment);
         }
     };
@@ -66,8 +68,9 @@ Scratch::Scratch(std::size_t bytes) {
 Scratch::~Scratch() {
     free_at_exit();
     Buffer mine{data_, size_};
-    for (Buffer& b : store.buffers)
-        if (mine.size > b.size) std::swap(mine, b);
+    if (!store.ended)
+        for (Buffer& b : store.buffers)
+            if (mine.size > b.size) std::swap(mine, b);
     ::operator delete(mine.data, kAlignment);
 }
 
