@@ -248,5 +248,30 @@ TEST(Gemm, FewRowsOfFarPackedWeightsHaveTheBitsOfMany) {
     }
 }
 
+/// A larger than the last level, whose rows are copied for all columns of a block of k, a part of them at a time.
+TEST(Gemm, CopiedRowsHaveTheBitsOfRowsInPlace) {
+    struct Case {
+        Types t;
+        std::int64_t m, n, k, few;
+    };
+    const Case cases[] = {
+        {kTypes[1], 1207, 600, 3500, 71}, {kTypes[1], 5500, 520, 780, 500}, {kTypes[0], 2301, 1100, 3700, 177}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa == Isa::baseline) continue;
+        for (const Case& s : cases) {
+            const WithSetting with(setting, 1 + threads++ % 4 / 3);
+            Problem p{s.t, 1, s.m, s.n, s.k, Storage::padded, Storage::row_major, Storage::padded, {}, 31};
+            Array a = p.left(), right = p.right(), c = p.output(), d = p.output(), e = p.output();
+            const PackedMatrix b = pack(matrix(right));
+            gemm(matrix(a), matrix(right), matrix(c));
+            gemm(matrix(a), b, matrix(d));
+            gemm_by_rows(p, a, b, e, s.few);
+            ASSERT_EQ(first_difference(c, e, s.t.c), -1) << name(setting.isa) << " " << p.name();
+            ASSERT_EQ(first_difference(d, e, s.t.c), -1) << name(setting.isa) << " packed " << p.name();
+        }
+    }
+}
+
 }  // namespace
 }  // namespace tenon::product

@@ -1,6 +1,7 @@
 // What a thread of a blocked product works on: a batch's operands, a chunk of columns, a block of k.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "product/dense/plan.h"
@@ -20,6 +21,9 @@ struct CurrentBlock {
     std::int64_t first_a = 0, first_b = 0;  // offsets of the block's first k
     std::int64_t groups = 0, k_pitch = 0;  // of the block: its length in groups, and B's step along k
     bool k_unit = false, a_stays = false;  // A's rows are contiguous along k; A's rows can be read in place
+
+    const In* copied = nullptr;  // the block of rows of A, side by side (Plan::copied_rows), from this row on
+    std::int64_t copied_from = 0;
 
     CurrentBlock(const Plan<In, Acc>& p, Scratch& scratch)
         : plan(p),
@@ -49,6 +53,18 @@ struct CurrentBlock {
         k_unit = summed.size == 1 ? block.size() == 1 || summed.axes[0].a == 1 : is_affine(k_a(), block.size(), 1);
         a_stays = plan.a_is_in && k_unit && groups * plan.kernels->group == block.size();
     }
+    /// Copies a block of k of some rows of A, for all chunks. `offsets` has room for those that share a pass.
+    void copy_rows(Range rows, Range of_k, In* to, std::int64_t* offsets) {
+        begin_block(of_k);
+        copied = to, copied_from = rows.begin;
+        const std::int64_t most = most_together(plan) * plan.family.mr, step = plan.p.roles.rows.axes[0].a;
+        for (std::int64_t r = rows.begin; r < rows.end; r += most) {
+            const std::int64_t n = std::min(most, rows.end - r);
+            for (std::int64_t i = 0; i < n; ++i) offsets[i] = (r + i) * step;
+            plan.pack_a(to + (r - rows.begin) * groups, groups, {a, offsets, k_a(), n, of_k.size()});
+        }
+    }
+    const In* copied_row(std::int64_t row) const { return copied + (row - copied_from) * groups; }
     /// The next block; it may be empty.
     Range next_block() const { return {block.end, std::min(block.end + plan.block, plan.p.k)}; }
 

@@ -310,6 +310,9 @@ bool keeps_in_l2(const Plan<In, Acc>& plan) {
            ceil_div(plan.p.m, plan.row_tasks) >= kNearPanelRows;
 }
 
+/// The fewest chunks of columns for which rows of A are copied, and rows of a task.
+constexpr std::int64_t kCopiedChunks = 4, kCopiedShare = 512;
+
 /// How much of k passes for all columns before the next part. If rows of float64 come from memory for each chunk, of
 /// which there are many, a part of them that stays in half of the last level takes 0.94 to 0.97 of the time (Zen 5,
 /// 4096 rows, columns and k), although the output passes more often. In float32, whose chunks have twice the
@@ -317,12 +320,38 @@ bool keeps_in_l2(const Plan<In, Acc>& plan) {
 /// time of one by a task's. Where the last level is slow it was not measured.
 template <class In, class Acc>
 std::int64_t part_of_k(const Plan<In, Acc>& plan) {
+    if (plan.copied_rows > 0) return plan.block;
     const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks), size = sizeof(In),
                        near = caches().l3_of_one_core() / 2, block = plan.p.m * plan.block * size;
     const bool pays = std::is_same_v<Acc, double> && plan.in_output && plan.part == Part::whole &&
                       (plan.packed_in_chunks || plan.panels_b == Panels::chunks) && units().two_fma_units &&
                       !caches().large_l2() && rows * plan.p.k * size > 2 * near && plan.p.n >= 4 * plan.chunk;
     return pays ? std::max<std::int64_t>(near / block, 1) * plan.block : std::max<std::int64_t>(plan.p.k, 1);
+}
+
+/// Whether it may pay to copy rows of A, a block of k at a time, for all columns. If A is larger than the last level,
+/// it is brought for each chunk, and its rows, as the output's, are in more pages than the TLB holds. A copy is in
+/// large pages and stays in the last level, though the output passes once for each block. On one thread of a Zen 5
+/// products of 2048 and 4096 rows, columns and k take 0.91 to 0.93 of the time in float64, 4096 in float32 0.94; on two
+/// threads 0.93 to 0.98 in float64. A that stays in the last level (1024 in float64) takes 1.0. Where that level is
+/// slow it was not measured.
+template <class In, class Acc>
+bool may_copy_rows(const Plan<In, Acc>& plan) {
+    const Lowered& p = plan.p;
+    return units().two_fma_units && !caches().large_l2() && plan.in_output && plan.part == Part::whole &&
+           !plan.prologue_a && plan.kernels->group == 1 && plan.a_runs_along() && p.roles.rows.size == 1 &&
+           p.k > plan.block && p.m * p.k * std::int64_t{sizeof(In)} >= caches().l3_of_one_core();
+}
+
+/// The most rows that are copied at once, of which half of the last level holds those of all threads; 0 if rows are
+/// read in place.
+template <class In, class Acc>
+std::int64_t rows_to_copy(const Plan<In, Acc>& plan) {
+    const bool chunks = plan.packed_in_chunks || (plan.panels_b == Panels::chunks && plan.blocks == 0);
+    if (!chunks || !may_copy_rows(plan) || plan.column_tasks > 1 || plan.p.n < kCopiedChunks * plan.chunk) return 0;
+    const std::int64_t rows = ceil_div(plan.p.m, plan.row_tasks), size = sizeof(In),
+                       most = std::max<std::int64_t>(far_bytes() / threads_here() / (plan.block * size), 1);
+    return ceil_div(rows, ceil_div(rows, most));
 }
 
 /// Chooses the columns at a time, a strip of them, and the rows that stay meanwhile.
@@ -383,6 +412,7 @@ void choose_columns(Plan<In, Acc>& plan) {
     // Chunks of equal size: each brings all rows of A again, which a small last one would not be worth.
     if (chunks && !few) plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
     plan.strip = std::min(plan.strip, plan.chunk);
+    plan.copied_rows = rows_to_copy(plan);
     plan.k_part = part_of_k(plan);
     const auto size = [](DType type) { return static_cast<std::int64_t>(size_of(type)); };
     const std::int64_t bytes =
@@ -413,13 +443,14 @@ void cut_tiles(Plan<In, Acc>& plan, double wanted) {
     const Lowered& p = plan.p;
     const std::int64_t mr = plan.family.mr, nr = plan.family.nr;
     const Panels panels = panels_of_b(plan);
+    const bool copies = panels == Panels::chunks && may_copy_rows(plan);
     const bool b_serves = panels == Panels::packed || panels == Panels::in_place;
     while (static_cast<double>(plan.tiles()) < wanted) {
         const std::int64_t rows = p.m / plan.row_tasks, columns = p.n / plan.column_tasks;
         // Cutting the columns brings rows of A for fewer of them, which is a copy at worst. Cutting the rows packs B
         // again, which may transpose it, or only reads it again if it is read in place. Running a tape again costs
-        // several copies.
-        const bool rows_first = b_serves && rows >= 2 * kShareRows;
+        // several copies. Rows that are copied are copied once.
+        const bool rows_first = (b_serves && rows >= 2 * kShareRows) || (copies && rows >= 2 * kCopiedShare);
         const std::int64_t a_again = rows * (plan.prologue_a ? 4 : 1),
                            b_again = 2 * columns * (plan.prologue_b ? 4 : 1);
         if (columns >= 2 * nr && !rows_first && (a_again <= b_again || rows < 2 * mr))

@@ -147,6 +147,8 @@ struct Plan {
     bool offsets_a = false, offsets_b = false;  // some row's, or column's, offset is not 0
     std::int64_t segments = 0, row_tasks = 0, column_tasks = 0, chunk = 0;
     std::int64_t k_part = 0;  // of k, in elements, for which all columns pass before the next; k if it is all of it
+    // Of A, at most, whose part of a block of k is copied for all columns; 0: none are.
+    std::int64_t copied_rows = 0;
     Panels panels_b = Panels::packed;
     std::int64_t blocks = 0;  // of k of a tile before the next tile, of panels that are packed (packed_panels.h); or 0
     std::int64_t strip = 0;  // columns at a time, for Panels::strips and passing

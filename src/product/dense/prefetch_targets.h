@@ -80,6 +80,9 @@ class PrefetchTargets {
     PrefetchLines of_rows(Range rows) const {
         const AxisRoles& r = plan_.p.roles;
         if (rows.size() <= 0 || r.rows.size != 1) return {};
+        if (plan_.copied_rows > 0)
+            return lines_of(current_.copied_row(rows.begin), 1,
+                            rows.size() * current_.groups * std::int64_t{sizeof(In)}, 0);
         const DType type = current_.stored_a();
         const auto size = static_cast<std::int64_t>(size_of(type));
         if (asks_across()) return lines_of_block(current_.a, size, rows, 1, current_.block, r.summed.axes[0].a);

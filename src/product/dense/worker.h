@@ -45,6 +45,12 @@ class Worker {
 
     /// All segments of a tile, into the output.
     void run(const Tile& tile) {
+        if (plan_.copied_rows > 0) {
+            const std::int64_t shares = ceil_div(tile.rows.size(), plan_.copied_rows);
+            for (std::int64_t i = 0; i < shares; ++i)
+                run_in_parts({tile.batch, part(tile.rows, shares, i), tile.columns});
+            return;
+        }
         if (plan_.k_part < p_.k) return run_in_parts(tile);
         for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
             begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
@@ -103,7 +109,10 @@ class Worker {
         for (std::int64_t k = 0; k < p_.k; k += plan_.k_part)
             for (std::int64_t n = tile.columns.begin; n < tile.columns.end; n += plan_.chunk) {
                 begin_chunk(tile, {n, std::min(n + plan_.chunk, tile.columns.end)});
-                sum_blocks(tile, {k, std::min(k + plan_.k_part, p_.k)}, k == 0, {});
+                const Range some{k, std::min(k + plan_.k_part, p_.k)};
+                if (plan_.copied_rows > 0 && n == tile.columns.begin)
+                    current_.copy_rows(tile.rows, some, packed_a_, rows_a_);
+                sum_blocks(tile, some, k == 0, {});
             }
     }
 
@@ -427,6 +436,14 @@ class Worker {
     /// Some panels of rows: in place or, if they are packed now, one row after the other from `packed`.
     void find_rows(Range tile_rows, Range group, std::int64_t row_panels, RowPanel<In>* panels, In* packed) {
         const Range all = rows_of(tile_rows, group, row_panels);
+        if (plan_.copied_rows > 0) {
+            for (std::int64_t i = group.begin; i < group.end; ++i) {
+                const Range rows = part(tile_rows, row_panels, i);
+                panels[i - group.begin] = {current_.copied_row(rows.begin), current_.groups * std::int64_t{sizeof(In)},
+                                           rows};
+            }
+            return;
+        }
         const auto size = static_cast<std::int64_t>(size_of(p_.a_type));
         fill_offsets(p_.roles.rows, &Axis::a, all.begin, all.size(), rows_a_);
         const bool stay = !plan_.prologue_a && rows_stay(ceil_div(all.size(), group.size()));

@@ -136,6 +136,7 @@ template <class In, class Acc>
 std::int64_t packed_a_size(const Plan<In, Acc>& plan) {
     if (plan.transposed) return groups_along(plan) * transposed_pitch(plan);
     if (plan.takes_adjacent()) return 0;
+    if (plan.copied_rows > 0) return plan.block * plan.copied_rows;
     return plan.dot ? groups_along(plan) * kDotRows : ceil_div(plan.block, plan.kernels->group) * packed_rows(plan);
 }
 
