@@ -69,9 +69,8 @@ bench::Settings settings_of(const BenchArguments& arguments) {
 std::vector<bench::Peer> libraries_of(const std::string& names, const bench::Problem& problem) {
     std::vector<std::string> missing, others = split(names, ',');
     const bool dense = problem.structure && std::erase(others, bench::kDense) > 0;
-    std::vector<bench::Peer> libraries =
-        bench::load_peers(dense ? others.empty() ? "none" : join(others, ",") : names, missing,
-                          problem.structure || problem.attention || problem.linear);
+    std::vector<bench::Peer> libraries = bench::load_peers(dense ? others.empty() ? "none" : join(others, ",") : names,
+                                                           missing, problem.structure || problem.attention);
     for (const std::string& line : missing) std::fprintf(stderr, "tenon: %s\n", line.c_str());
     if (problem.structure) return bench::layer_peers(libraries, dense);
     if (problem.attention) return bench::attention_peers(libraries);
@@ -272,8 +271,8 @@ void declare(CLI::App& command, BenchArguments& a) {
     for (const bench::PeerRow& row : bench::peer_rows()) (row.layers_alone ? of_layers : peers).emplace_back(row.name);
     command
         .add_option("--peers", a.peers,
-                    "all, none, or of " + join(peers, ", ") + "; of linear, chain and attention also " +
-                        join(of_layers, ", ") + ", of chain dense")
+                    "all, none, or of " + join(peers, ", ") + "; of chain and attention also " + join(of_layers, ", ") +
+                        ", of chain dense")
         ->capture_default_str();
     command
         .add_option("--device", a.device,
