@@ -115,5 +115,29 @@ TEST(PackedPanels, ManyRowsHaveTheBitsOfFew) {
     }
 }
 
+/// Adjacent columns of narrow elements, whose groups the kernels of the first rows put together: in strips, and in
+/// chunks; k of whole and short blocks.
+TEST(PackedPanels, NarrowColumnsThatKernelsPackHaveTheBitsOfFewRows) {
+    constexpr Shape3 kShapes[] = {{39, 192, 1540}, {117, 640, 768}, {299, 128, 3076}, {546, 448, 1804}};
+    int threads = 0;
+    for (const testing::Setting& setting : settings()) {
+        if (setting.isa != Isa::avx512) continue;
+        for (const Types& t : kTypes)
+            for (const Shape3& s : kShapes) {
+                if (size_of(t.b) > 2) continue;
+                const WithSetting with(setting, 1 + threads++ % 3);
+                Problem p{t, 1, s.m, s.n, s.k, Storage::padded, Storage::padded, Storage::row_major, {}, 33};
+                Array a = p.left(), b = p.right(), c = p.output(), d = p.output();
+                gemm(matrix(a), matrix(b), matrix(c), p.options);
+                for (std::int64_t i = 0; i < s.m; i += 13) {
+                    Matrix some = matrix(a), out = matrix(d);
+                    some.data = a.at(i * s.k), some.rows = out.rows = 13, out.data = d.at(i * s.n);
+                    gemm(some, matrix(b), out, p.options);
+                }
+                ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
+            }
+    }
+}
+
 }  // namespace
 }  // namespace tenon::product::dense
