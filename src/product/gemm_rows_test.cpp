@@ -194,13 +194,13 @@ TEST(Gemm, OneRowOfPackedColumnsHasTheBitsOfTwo) {
     int threads = 0;
     for (const testing::Setting& setting : settings())
         for (const Types& t : kTypes)
-            for (const std::int64_t n : {64, 100, 128, 161, 192, 1001})
-                for (const std::int64_t k : {7, 384, 1000, 6144 + 1700})
+            for (const std::int64_t n : {64, 161, 192, 1001})
+                for (const std::int64_t k : {7, 1000, 6144 + 1700})
                     for (const double beta : {0.0, 1.0}) {
                         if ((beta != 0 && is_integral(t)) || (setting.isa == Isa::baseline && n * k > 100000)) continue;
                         const WithSetting with(setting, 1 + threads++ % 2);
                         Problem p{t, 1, 2, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 17};
-                        p.options.beta = beta, p.options.alpha = n == 128 && !is_integral(t) ? -1 : 1;
+                        p.options.beta = beta, p.options.alpha = n == 192 && !is_integral(t) ? -1 : 1;
                         Array a = p.left(), right = p.right(), c = p.output(), d = p.output();
                         const PackedMatrix b = pack(matrix(right));
                         gemm(matrix(a), b, matrix(c), p.options);
