@@ -216,8 +216,14 @@ class Worker {
         ColumnsInPlace<In> in_place{};
         if (packs_on_the_way()) {
             const std::int64_t pitch = p_.roles.summed.axes[0].b;
-            in_place = {static_cast<const In*>(current_.b) + current_.columns_b[0] + k.begin * pitch, pitch,
-                        columns_.packed()};
+            const In* const columns = static_cast<const In*>(current_.b) + current_.columns_b[0];
+            const bool more_k = k.end < p_.k, more_columns = current_.columns.end < p_.n;
+            const Range next = more_k ? Range{k.end, std::min(k.end + k.size(), p_.k)} : Range{0, k.size()};
+            in_place = {columns + k.begin * pitch, pitch, columns_.packed(),
+                        more_k         ? columns + next.begin * pitch
+                        : more_columns ? columns + n
+                                       : nullptr,
+                        next.size()};
         }
         for (std::int64_t i = 0; !in_place.data && k.begin + i * block < k.end; ++i) {
             const std::int64_t first = (k.begin + i * block) * group;
