@@ -325,6 +325,8 @@ class Worker {
         const std::int64_t first = at_once ? all.begin : tile_rows.begin, last = all.end;
         if (plan_.sweep) {
             kernels_.sweep(rows[0], write, partial, first);
+        } else if (plan_.takes_far_panels()) {
+            kernels_.multiply_far(rows[0], write, partial, first);
         } else {
             const bool for_panels = plan_.panels_b == Panels::packed && !plan_.waits_for_rows() &&
                                     (together > 1 || plan_.waits_for_panels());
