@@ -14,6 +14,7 @@
 #include "product/dense/scratch.h"
 #include "product/dense/staging.h"
 #include "product/dense/tile.h"
+#include "product/dense/tile_kernels.h"
 #include "product/dense/tile_output.h"
 #include "product/dense/units.h"
 #include "product/dense/worker_scratch.h"
@@ -33,12 +34,11 @@ class Worker {
           output_(plan, scratch_),
           current_(plan, scratch_),
           columns_(current_, scratch_),
+          kernels_(current_, columns_, output_, scratch_),
           wanted_(current_, columns_) {
-        if (plan.sweep) sweep_sums_ = scratch_.take<Acc>(kDotRows * plan.chunk);
         packed_a_ = scratch_.take<In>(packed_a_size(plan));
         rows_of_panels_ = scratch_.take<RowPanel<In>>(packed_rows(plan) / mr_);
         rows_a_ = scratch_.take<std::int64_t>(most_together(plan) * mr_);
-        crossing_ = scratch_.take<Acc>(mr_ * nr_);
         if (plan.prologue_a) staged_a_ = Staging(scratch_, staged(plan, true), p_.a_type, longest(plan));
         if (!plan.in_output && !plan.split_k) partial_ = scratch_.take<Acc>(partial_size(plan));
     }
@@ -77,7 +77,7 @@ class Worker {
         begin_chunk({0, {0, 1}, columns}, columns);
         current_.begin_block(block);
         find_rows({0, 1}, {0, 1}, 1, rows_of_panels_, packed_a_);
-        sweep_block(rows_of_panels_[0], sums, 0);
+        kernels_.sweep_block(rows_of_panels_[0], sums, 0);
     }
 
     /// The last step of a tile whose segments were tasks: the sums of segment s start at sums + s * stride.
@@ -147,7 +147,7 @@ class Worker {
         const std::int64_t row_panels = ceil_div(tile.rows.size(), mr_);
         for (std::int64_t k = begin; k < end; k += plan_.block) {
             current_.begin_block({k, std::min(k + plan_.block, end)});
-            finishes_ = (stores_groups() || stores_at_once()) && current_.block.end >= end;
+            kernels_.finishes = (stores_groups() || stores_at_once()) && current_.block.end >= end;
             const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
             next_block_.find(plan_, current_.a, current_.b, plan_.panels_b == Panels::passing, tile.rows,
@@ -216,8 +216,14 @@ class Worker {
         ColumnsInPlace<In> in_place{};
         if (packs_on_the_way()) {
             const std::int64_t pitch = p_.roles.summed.axes[0].b;
-            in_place = {static_cast<const In*>(current_.b) + current_.columns_b[0] + k.begin * pitch, pitch,
-                        columns_.packed()};
+            const In* const columns = static_cast<const In*>(current_.b) + current_.columns_b[0];
+            const bool more_k = k.end < p_.k, more_columns = current_.columns.end < p_.n;
+            const Range next = more_k ? Range{k.end, std::min(k.end + k.size(), p_.k)} : Range{0, k.size()};
+            in_place = {columns + k.begin * pitch, pitch, columns_.packed(),
+                        more_k         ? columns + next.begin * pitch
+                        : more_columns ? columns + n
+                                       : nullptr,
+                        next.size()};
         }
         for (std::int64_t i = 0; !in_place.data && k.begin + i * block < k.end; ++i) {
             const std::int64_t first = (k.begin + i * block) * group;
@@ -231,7 +237,7 @@ class Worker {
     void sum_along(Range rows, Range segment, const Partial<Acc>& partial) {
         const int group = plan_.kernels->group;
         const std::int64_t groups = PackedB::rows(segment.size(), group, plan_.pairs);
-        const auto [c, ldc] = sums_at(rows, 0, partial, rows.begin);
+        const auto [c, ldc] = kernels_.sums_at(rows, 0, partial, rows.begin);
         const void* const b = advance(current_.b, segment.begin, p_.b_type);
         const AxisList& k = p_.roles.summed;
         fill_offsets(p_.roles.rows, &Axis::a, rows.begin, rows.size(), rows_a_);
@@ -315,23 +321,26 @@ class Worker {
         find_rows(tile_rows, group, row_panels, rows, packed_a_);
         const std::int64_t first = at_once ? all.begin : tile_rows.begin, last = all.end;
         if (plan_.sweep) {
-            sweep(rows[0], write, partial, first);
+            kernels_.sweep(rows[0], write, partial, first);
+        } else if (plan_.takes_far_panels()) {
+            kernels_.multiply_far(rows[0], write, partial, first);
         } else {
             const bool for_panels = plan_.panels_b == Panels::packed && !plan_.waits_for_rows() &&
                                     (together > 1 || plan_.waits_for_panels());
             PrefetchLines next = wanted_.after_rows(tile_rows, last, together);
-            WholeTiles tiles = whole_tiles(all, write, partial, first, &next);
+            auto tiles = kernels_.whole_tiles(all, write, partial, first, &next);
             for (std::int64_t j = 0; j < current_.columns.size(); j += nr_) {
                 if (for_panels) next = wanted_.after_panel(j, together);
                 const bool whole = covered == Cover::inside && j + nr_ <= current_.columns.size();
                 for (std::int64_t r = 0; r < together; ++r) {
                     next_block_.refill(next);
                     if (packs && r == 0)
-                        multiply_packing(rows[r], j, {0, current_.columns.size()}, write, partial, first, &next);
+                        kernels_.multiply_packing(rows[r], j, {0, current_.columns.size()}, write, partial, first,
+                                                  &next);
                     else if (whole)
-                        tiles(*this, rows[r], j);
+                        tiles(kernels_, rows[r], j);
                     else
-                        multiply(rows[r], j, write, partial, first, &next);
+                        kernels_.multiply(rows[r], j, write, partial, first, &next);
                 }
             }
         }
@@ -347,7 +356,7 @@ class Worker {
     }
     /// Stores some rows of a tile whose first row is `first`.
     void store_group(Range rows, Range columns, const Partial<Acc>& partial, std::int64_t first) {
-        if (finishes_) output_.store(rows, columns, partial.from(rows.begin - first));
+        if (kernels_.finishes) output_.store(rows, columns, partial.from(rows.begin - first));
     }
 
     /// Panels of rows that share a pass over the columns. Packed columns in L2 can be read for one panel at a time:
@@ -386,24 +395,24 @@ class Worker {
                 const Range rows = rows_of_panels_[r].rows;
                 const bool inside = cover(plan_.part, rows, current_.columns) == Cover::inside;
                 const std::int64_t top = at_once ? first : tile_rows.begin;
-                WholeTiles tiles = whole_tiles(rows, write, sums, top, &next);
+                auto tiles = kernels_.whole_tiles(rows, write, sums, top, &next);
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
                     const bool whole = j + nr_ <= current_.columns.size();
                     next_block_.refill(next);
                     if (r == 0 && plan_.packing && whole)
-                        multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, sums, top, &next);
+                        kernels_.multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, sums, top, &next);
                     else if (whole && inside)
-                        tiles(*this, rows_of_panels_[r], j);
+                        tiles(kernels_, rows_of_panels_[r], j);
                     else
-                        multiply(rows_of_panels_[r], j, write, sums, top, &next);
+                        kernels_.multiply(rows_of_panels_[r], j, write, sums, top, &next);
                 }
                 if (plan_.in_output || several ||
                     (r + 1 < panels && rows_of_panels_[r + 1].rows.end - first <= stored_rows(plan_)))
                     continue;
-                if (finishes_) output_.store({first, rows.end}, strip, sums.from(first - top));
+                if (kernels_.finishes) output_.store({first, rows.end}, strip, sums.from(first - top));
                 first = rows.end;
             }
-            if (several && finishes_ && strip.end == stored.end) output_.store(tile_rows, stored, sums);
+            if (several && kernels_.finishes && strip.end == stored.end) output_.store(tile_rows, stored, sums);
         }
     }
 
@@ -467,136 +476,6 @@ class Worker {
         }
     }
 
-    /// Where a panel of rows puts its sums, from column j of the chunk: the output, or `partial`, whose first row is
-    /// `first`.
-    struct Sums {
-        Acc* data;
-        std::int64_t ld;
-    };
-    Sums sums_at(Range rows, std::int64_t j, const Partial<Acc>& partial, std::int64_t first) const {
-        if (!plan_.in_output) return {partial.at(rows.begin - first, j), partial.ld};
-        return {output_.sums(rows.begin, j), output_.step()};
-    }
-
-    static void negate(Acc* sums, std::int64_t n) {
-        for (std::int64_t i = 0; i < n; ++i) sums[i] = -sums[i];
-    }
-
-    /// All the chunk's columns for a few rows, over one block.
-    void sweep_block(const RowPanel<In>& a, Acc* sums, std::int64_t ld) const {
-        const auto* b = static_cast<const std::byte*>(current_.b) +
-                        current_.columns_b[0] * static_cast<std::int64_t>(size_of(p_.b_type));
-        // With prefetch instructions, one row from a slow last level comes at 0.9 of the speed (Emerald Rapids); it is
-        // read best in eight streams there, and in four elsewhere (Zen 5: 1.1 times as fast).
-        const bool many = caches().large_l2(), fetch = a.rows.size() > 1 || !many;
-        plan_.sweep[a.rows.size() - 1]({current_.block.size(), a.data, a.pitch, b, current_.k_b(),
-                                        current_.columns.size(), sums, ld, fetch, many});
-    }
-
-    void sweep(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
-        const std::int64_t rows = a.rows.size(), n = current_.columns.size(), ld = padded(n);
-        const Sums to = sums_at(a.rows, 0, partial, first);
-        if (write == Write::store) return sweep_block(a, to.data, to.ld);
-        sweep_block(a, sweep_sums_, ld);
-        if (write == Write::subtract) negate(sweep_sums_, rows * ld);
-        for (std::int64_t i = 0; i < rows; ++i) plan_.kernels->add_to(to.data + i * to.ld, sweep_sums_ + i * ld, n);
-    }
-
-    /// The kernels of tiles that are whole and wanted whole. What they share is set once: between two kernels, which
-    /// use all of the nearest cache, each further line that is touched is waited for.
-    struct WholeTiles {
-        Block block;
-        const MicroKernel<In, Acc>* kernels;  // by rows - 1
-        Sums sums;  // of row `first`, from the first column of the chunk
-        std::int64_t first, column;
-
-        void operator()(const Worker& w, const RowPanel<In>& a, std::int64_t j) {
-            if (w.finishes_) w.output_.prefetch(a.rows, {j, j + w.nr_});
-            const Panel<In>& b = w.columns_.at(j);
-            block.lda = a.pitch, block.ldb = b.pitch, block.ahead = b.ahead;
-            kernels[a.rows.size() - 1](block, a.data, b.data,
-                                       sums.data + (a.rows.begin - first) * sums.ld + (j - column));
-        }
-    };
-    WholeTiles whole_tiles(Range rows, Write write, const Partial<Acc>& partial, std::int64_t first,
-                           PrefetchLines* lines) const {
-        const std::int64_t column = plan_.in_output ? 0 : partial.column;
-        const Sums sums = sums_at(rows, column, partial, first);
-        return {{current_.groups, 0, 0, sums.ld, nr_, write, 0, lines, columns_.gap(),
-                 plan_.in_cache || plan_.widen_on_load},
-                plan_.family.whole,
-                sums,
-                rows.begin,
-                column};
-    }
-
-    /// One micro-kernel: a panel of rows with the panel of columns at j of the chunk.
-    void multiply(const RowPanel<In>& a, std::int64_t j, Write write, const Partial<Acc>& partial, std::int64_t first,
-                  PrefetchLines* lines = nullptr) {
-        const std::int64_t columns = std::min(nr_, current_.columns.size() - j), rows = a.rows.size();
-        const auto [c, ldc] = sums_at(a.rows, j, partial, first);
-        if (finishes_) output_.prefetch(a.rows, {j, j + columns});
-        const Range absolute{current_.columns.begin + j, current_.columns.begin + j + columns};
-        const Cover covered = cover(plan_.part, a.rows, absolute);
-        if (covered == Cover::outside) return;
-        if (covered == Cover::crosses) {
-            if (!plan_.in_output) return multiply_crossing(a, absolute, write, c, ldc, lines);
-            multiply_crossing(a, absolute, Write::store, crossing_, nr_, lines);
-            return add_crossing(a.rows, absolute, write, c, ldc);
-        }
-        const KernelFamily<In, Acc>& family = columns == nr_ ? plan_.family : family_for(plan_, columns);
-        const Panel<In> b = columns_.at(j);
-        const MicroKernel<In, Acc> kernel = (columns == family.nr ? family.whole : family.tail)[rows - 1];
-        kernel({current_.groups, a.pitch, b.pitch, ldc, columns, write, b.ahead, lines, columns_.gap(),
-                plan_.in_cache || plan_.widen_on_load},
-               a.data, b.data, c);
-    }
-
-    /// The same with a whole panel of columns in place, which is packed on the way; the buffer holds the columns
-    /// `packed` of the chunk.
-    void multiply_packing(const RowPanel<In>& a, std::int64_t j, Range packed, Write write, const Partial<Acc>& partial,
-                          std::int64_t first, PrefetchLines* lines) {
-        const auto [c, ldc] = sums_at(a.rows, j, partial, first);
-        const Panel<In> b = columns_.at(j);
-        plan_.packing[a.rows.size() - 1](
-            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kPackStepsAhead * b.pitch, lines}, a.data, b.data,
-            columns_.packed_here(packed, j), c);
-    }
-
-    /// A tile that crosses the diagonal: only its columns that meet the part, and perhaps a few more, by the narrowest
-    /// kernel that holds them.
-    void multiply_crossing(const RowPanel<In>& a, Range columns, Write write, Acc* c, std::int64_t ldc,
-                           PrefetchLines* lines) {
-        const std::int64_t unit = plan_.kernels->narrow.nr, have = columns.size();
-        // A kernel of two packed panels would start in the second one if it skipped columns.
-        const std::int64_t skip = plan_.part == Part::upper && columns_.gap() == 0
-                                      ? std::max<std::int64_t>(a.rows.begin - columns.begin, 0) / unit * unit
-                                      : 0;
-        const std::int64_t end = plan_.part == Part::lower ? std::min(have, a.rows.end - columns.begin) : have;
-        const KernelFamily<In, Acc>& family = family_for(plan_, end - skip);
-        const bool whole = skip + family.nr <= have;
-        const Panel<In> b = columns_.at(columns.begin - current_.columns.begin);
-        (whole ? family.whole : family.tail)[a.rows.size() - 1](
-            {current_.groups, a.pitch, b.pitch, ldc, whole ? family.nr : end - skip, write, b.ahead, lines,
-             columns_.gap()},
-            a.data, b.data + skip, c + skip);
-    }
-
-    /// Adds to the output the elements of a crossing tile that belong to the part.
-    void add_crossing(Range rows, Range columns, Write write, Acc* c, std::int64_t ldc) {
-        if (write == Write::subtract) negate(crossing_, rows.size() * nr_);
-        for (std::int64_t i = 0; i < rows.size(); ++i) {
-            const Range own = within(plan_.part, rows.begin + i, columns);
-            if (own.size() <= 0) continue;
-            const Acc* from = crossing_ + i * nr_ + (own.begin - columns.begin);
-            Acc* to = c + i * ldc + (own.begin - columns.begin);
-            if (write == Write::store)
-                std::copy_n(from, own.size(), to);
-            else
-                plan_.kernels->add_to(to, from, own.size());
-        }
-    }
-
     const Plan<In, Acc>& plan_;
     const Lowered& p_;
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
@@ -604,15 +483,14 @@ class Worker {
     TileOutput<In, Acc> output_;
     CurrentBlock<In, Acc> current_;
     ColumnPanels<In, Acc> columns_;
+    TileKernels<In, Acc> kernels_;
     PrefetchTargets<In, Acc> wanted_;
     NextBlock next_block_;
     RowPanel<In>* rows_of_panels_;
-    Acc* sweep_sums_ = nullptr;
     In* packed_a_;
     Staging staged_a_;
-    Acc *partial_ = nullptr, *crossing_;
+    Acc* partial_ = nullptr;
     std::int64_t* rows_a_;
-    bool finishes_ = false;  // this is the last block, and its sums are stored with it
 };
 
 }  // namespace tenon::product::dense
