@@ -86,13 +86,12 @@ bool widens_on_load(const Plan<In, Acc>& plan) {
 
 /// Whether few rows wait for packed weights that the hardware alone asks for: always if the last level is slow; with
 /// two units, a single panel of rows with weights that stay in the last level (Zen 5: one row takes 0.86 to 0.95 of the
-/// time), and one row of any (float32 and float64 from memory take 0.82 to 0.9 of the time, bfloat16 shared by two
-/// threads 0.82 to 1.09), unless it is of bfloat16 on one thread.
+/// time), and one row of any, whose panels are then far apart.
 template <class In, class Acc>
-bool waits_for_weights(const Plan<In, Acc>& plan, int threads) {
+bool waits_for_weights(const Plan<In, Acc>& plan) {
     return caches().large_l2() ||
-           (units().two_fma_units && ((plan.p.m == 1 && (plan.kernels->group != 2 || threads > 1)) ||
-                                      (plan.p.m <= plan.kernels->wide.mr && plan.bytes_of_b() <= far_bytes())));
+           (units().two_fma_units &&
+            (plan.p.m == 1 || (plan.p.m <= plan.kernels->wide.mr && plan.bytes_of_b() <= far_bytes())));
 }
 
 /// Whether one block of adjacent columns is packed as the first rows are multiplied, a panel at a time for all rows: if
@@ -117,7 +116,7 @@ bool packs_one_block(const Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
-KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan, int threads) {
+KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
     const std::int64_t m = plan.p.m, n = plan.p.n;
     const AxisList& columns = plan.p.roles.columns;
@@ -129,7 +128,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan, int threads) {
     // Two panels of packed weights at once for few rows that wait for them: a single run of memory keeps fewer lines
     // under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr &&
-                            n >= kernels.wide.nr && waits_for_weights(plan, threads);
+                            n >= kernels.wide.nr && waits_for_weights(plan);
     if (plan.packed && plan.few_rows()) return two_panels ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
@@ -490,7 +489,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
     plan.widen_on_load = widens_on_load(plan);
-    plan.family = choose_family(plan, threads);
+    plan.family = choose_family(plan);
     if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && caches().large_l2() &&
         plan.waits_for_rows())
         plan.family = plan.kernels->panel;

@@ -150,7 +150,7 @@ class Worker {
             kernels_.finishes = (stores_groups() || stores_at_once()) && current_.block.end >= end;
             const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
-            next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
+            next_block_.find(plan_, current_.a, current_.b, plan_.panels_b == Panels::passing, tile.rows,
                              current_.columns, current_.next_block(),
                              row_panels * ceil_div(current_.columns.size(), nr_) * current_.groups);
             if (plan_.rows_stay()) {
@@ -322,6 +322,8 @@ class Worker {
         const std::int64_t first = at_once ? all.begin : tile_rows.begin, last = all.end;
         if (plan_.sweep) {
             kernels_.sweep(rows[0], write, partial, first);
+        } else if (plan_.takes_far_panels()) {
+            kernels_.multiply_far(rows[0], write, partial, first);
         } else {
             const bool for_panels = plan_.panels_b == Panels::packed && !plan_.waits_for_rows() &&
                                     (together > 1 || plan_.waits_for_panels());
