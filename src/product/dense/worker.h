@@ -150,7 +150,7 @@ class Worker {
             kernels_.finishes = (stores_groups() || stores_at_once()) && current_.block.end >= end;
             const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
-            next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
+            next_block_.find(plan_, current_.a, current_.b, plan_.panels_b == Panels::passing, tile.rows,
                              current_.columns, current_.next_block(),
                              row_panels * ceil_div(current_.columns.size(), nr_) * current_.groups);
             if (plan_.rows_stay()) {
