@@ -1,9 +1,9 @@
 // Callers and workers meet in a fixed array of jobs, without a lock: the workers who may still enter a job and those
 // inside it are counted in one atomic number, so once its caller has closed it, only those inside remain to be waited
-// for. Pieces are taken by atomic counters in the job. Each thread has a share of the pieces, those that it would take
-// if all threads were equally fast, so it gets the same ones in equal jobs: what it read and wrote there is still in
-// its own caches. Then it helps with the others' shares. A mutex guards the list of workers. Nothing here has a
-// destructor: at exit, sleeping workers just end with the process, and in a forked child the pool is reset in place.
+// for. Pieces are taken by atomic counters in the job. Each thread has a share of the pieces, so it gets the same ones
+// in equal jobs: what it read and wrote there is still in its own caches. Then it helps with the others' shares, from
+// their ends. A mutex guards the list of workers. Nothing here has a destructor: at exit, sleeping workers just end
+// with the process, and in a forked child the pool is reset in place.
 
 #include "base/parallel.h"
 
@@ -85,7 +85,9 @@ struct alignas(64) Job {
     int shares = 1;
     FloatMode mode{};
     std::optional<Body> body;
-    std::int64_t n = 0, grain = 1, pieces = 0;
+    std::int64_t n = 0, grain = 1;
+    std::int32_t pieces = 0;
+    Pieces kind = Pieces::alike;
 
     static constexpr std::uint32_t kInside = 1u << 16, kOpen = kInside / 2, kRoom = kOpen - 1;
     static_assert(kMaxThreads < static_cast<int>(kRoom));
@@ -95,31 +97,54 @@ struct alignas(64) Job {
     std::atomic<bool> failed{false};
     std::exception_ptr* error = nullptr;  // written by the thread that set `failed`
 
+    /// How many pieces of a share are taken: by its own thread, from the first on, and by helpers, from the last on.
     struct Share {
-        alignas(64) std::atomic<std::int64_t> next{0};  // how many pieces of it are taken
+        alignas(64) std::atomic<std::uint64_t> taken{0};  // the helpers' in the upper half
+        static constexpr std::uint64_t kByHelper = std::uint64_t{1} << 32;
+        static std::int64_t own(std::uint64_t counts) { return static_cast<std::int64_t>(counts % kByHelper); }
+        static std::int64_t helped(std::uint64_t counts) { return static_cast<std::int64_t>(counts / kByHelper); }
+        static std::int64_t all(std::uint64_t counts) { return own(counts) + helped(counts); }
     };
     Share share[kMaxShares];
 
-    void prepare(const Body& b, std::int64_t length, std::int64_t grain_length, int threads, std::exception_ptr& e) {
-        body = b;
-        n = length, grain = grain_length, pieces = std::min(grains(), kPiecesPerThread * threads);
+    void prepare(const Body& b, std::int64_t length, std::int64_t grain_length, Pieces k, int threads,
+                 std::exception_ptr& e) {
+        body = b, kind = k;
+        n = length, grain = grain_length;
+        pieces = static_cast<std::int32_t>(std::min(grains(), kPiecesPerThread * threads));
         max_helpers = static_cast<std::uint32_t>(std::min<std::int64_t>(threads, pieces)) - 1;
         shares = std::min(static_cast<int>(max_helpers) + 1, kMaxShares);
         mode = float_mode();
         failed.store(false, std::memory_order_relaxed);
         error = &e;
-        for (int i = 0; i < shares; ++i) share[i].next.store(0, std::memory_order_relaxed);
+        for (int i = 0; i < shares; ++i) share[i].taken.store(0, std::memory_order_relaxed);
     }
     std::int64_t grains() const { return n / grain + (n % grain != 0); }
-    /// Where piece i begins. All have as many grains or one more, the longer ones first, so that shares are even.
+    /// Where piece i begins. All have as many grains or one more. Of every n-th piece the longer ones come first, of
+    /// adjacent ones they are spread, so that shares are even.
     std::int64_t begin_of(std::int64_t i) const {
-        const std::int64_t all = grains();
-        return i == pieces ? n : (i * (all / pieces) + std::min(i, all % pieces)) * grain;
+        const std::int64_t all = grains(), more = all % pieces;
+        if (i == pieces) return n;
+        return (i * (all / pieces) + (kind == Pieces::alike ? i * more / pieces : std::min(i, more))) * grain;
     }
-    /// The j-th piece of share i; `pieces` or more if it has no such piece.
-    std::int64_t piece_of(int i, std::int64_t j) const { return j * shares + i; }
+    /// Share i has pieces / shares pieces, or one more.
+    std::int64_t size_of(int i) const { return pieces / shares + (i < pieces % shares ? 1 : 0); }
+    /// The j-th piece of share i.
+    std::int64_t piece_of(int i, std::int64_t j) const {
+        if (kind == Pieces::unlike) return j * shares + i;
+        return i * (pieces / shares) + std::min(i, pieces % shares) + j;
+    }
+    /// The next piece of share i; -1 if all are taken.
+    std::int64_t take(int i, bool is_own) {
+        std::atomic<std::uint64_t>& taken = share[i].taken;
+        const std::int64_t size = size_of(i);
+        if (Share::all(taken.load(std::memory_order_relaxed)) >= size) return -1;
+        const std::uint64_t before = taken.fetch_add(is_own ? 1 : Share::kByHelper, std::memory_order_relaxed);
+        if (Share::all(before) >= size) return -1;
+        return piece_of(i, is_own ? Share::own(before) : size - 1 - Share::helped(before));
+    }
     void end_all() {
-        for (int i = 0; i < shares; ++i) share[i].next.store(pieces, std::memory_order_relaxed);
+        for (int i = 0; i < shares; ++i) share[i].taken.store(static_cast<std::uint64_t>(pieces));
     }
 
     std::uint32_t room() const { return state.load() & kRoom; }
@@ -240,12 +265,9 @@ void look_for_helpers(const Job& job, std::chrono::steady_clock::time_point star
 /// nothing left. -1 if no share has any.
 std::int64_t take(Job& job, bool is_helper, int& share, int& exhausted) {
     for (; exhausted < job.shares; ++exhausted, share = share + 1 == job.shares ? 0 : share + 1) {
-        std::atomic<std::int64_t>& next = job.share[share].next;
         // Its caller closes a job when no pieces are left, and may be waiting for this thread.
         if (exhausted > 0 && is_helper && job.is_closed()) break;
-        if (job.piece_of(share, next.load(std::memory_order_relaxed)) >= job.pieces) continue;
-        const std::int64_t i = job.piece_of(share, next.fetch_add(1, std::memory_order_relaxed));
-        if (i < job.pieces) return i;
+        if (const std::int64_t i = job.take(share, exhausted == 0); i >= 0) return i;
     }
     return -1;
 }
@@ -442,14 +464,14 @@ const int registered = pthread_atfork([] { pool.mutex.lock(); }, [] { pool.mutex
 
 int threads_here() { return inside_piece ? 1 : std::min(num_threads(), thread_limit); }
 
-void parallel_for(std::int64_t n, std::int64_t grain, Body body) {
+void parallel_for(std::int64_t n, std::int64_t grain, Body body, Pieces pieces) {
     if (n <= 0) return;
     grain = std::max<std::int64_t>(grain, 1);
     const int threads = n <= grain ? 1 : threads_here();
     Job* const job = threads == 1 ? nullptr : own_job();
     if (!job) return body(0, n);
     std::exception_ptr error;
-    job->prepare(body, n, grain, threads, error);
+    job->prepare(body, n, grain, pieces, threads, error);
     run(*job);
     if (error) std::rethrow_exception(error);
 }

@@ -27,6 +27,11 @@ class FunctionRef<R(A...)> {
     R (*call_)(void*, A...);
 };
 
+/// What the pieces of a job cost. `alike`: each thread begins with a run of adjacent ones. On the first lines of a
+/// piece whose neighbour belongs to another core, the two wait for each other, since each prefetches beyond its own
+/// end. `unlike`, if the first ones or the last ones cost the most: of n threads, each begins with every n-th.
+enum class Pieces : std::uint8_t { alike, unlike };
+
 /// Calls body(begin, end) over disjoint pieces that cover [0, n); each is a multiple of `grain` long, except the last.
 /// Runs on the calling thread alone, as one piece, if n <= grain, if one thread is allowed, or inside a piece of
 /// another parallel_for. Every piece runs under the caller's floating-point rounding and subnormal modes. After the
@@ -34,7 +39,8 @@ class FunctionRef<R(A...)> {
 ///
 /// A process forked inside a piece may compute (on one thread) but must leave by _exit or exec: returning from the
 /// piece aborts it, since the threads that ran the other pieces are not there.
-void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body);
+void parallel_for(std::int64_t n, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> body,
+                  Pieces pieces = Pieces::alike);
 
 /// During its lifetime, a parallel_for called from this thread uses at most `threads` threads (Prefetch, which works
 /// beside the training, takes 1). Nests: the smallest limit applies.

@@ -37,13 +37,14 @@ struct Piece {
     std::thread::id thread;
 };
 
-std::vector<Piece> pieces_of(std::int64_t n, std::int64_t grain) {
+std::vector<Piece> pieces_of(std::int64_t n, std::int64_t grain, Pieces kind = Pieces::alike) {
     std::mutex mutex;
     std::vector<Piece> out;
-    parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+    const auto body = [&](std::int64_t begin, std::int64_t end) {
         const std::lock_guard lock(mutex);
         out.push_back({begin, end, std::this_thread::get_id()});
-    });
+    };
+    parallel_for(n, grain, body, kind);
     std::sort(out.begin(), out.end(), [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
     return out;
 }
@@ -61,27 +62,33 @@ std::int64_t sum_below(std::int64_t n) {
 
 TEST_F(ParallelFor, PiecesCoverTheRangeInMultiplesOfTheGrain) {
     for (const std::int64_t n : {0, 1, 2, 5, 63, 64, 65, 1000, 4097})
-        for (const std::int64_t grain : {1, 2, 7, 64, 5000}) {
-            std::int64_t at = 0;
-            for (const Piece& p : pieces_of(n, grain)) {
-                EXPECT_EQ(p.begin, at);
-                EXPECT_GT(p.end, p.begin);
-                EXPECT_TRUE((p.end - p.begin) % grain == 0 || p.end == n) << n << ' ' << grain;
-                at = p.end;
+        for (const std::int64_t grain : {1, 2, 7, 64, 5000})
+            for (const Pieces kind : {Pieces::alike, Pieces::unlike}) {
+                std::int64_t at = 0;
+                for (const Piece& p : pieces_of(n, grain, kind)) {
+                    EXPECT_EQ(p.begin, at);
+                    EXPECT_GT(p.end, p.begin);
+                    EXPECT_TRUE((p.end - p.begin) % grain == 0 || p.end == n) << n << ' ' << grain;
+                    at = p.end;
+                }
+                EXPECT_EQ(at, n);
             }
-            EXPECT_EQ(at, n);
-        }
 }
 
 // No thread that takes its share of the pieces has more than a grain more than another.
 TEST_F(ParallelFor, SharesAreEven) {
-    for (const std::int64_t n : {4, 5, 18, 20, 38, 63, 64, 1001}) {
-        const std::vector<Piece> pieces = pieces_of(3 * n, 3);
-        std::int64_t share[4] = {};
-        for (std::size_t i = 0; i < pieces.size(); ++i) share[i % 4] += pieces[i].end - pieces[i].begin;
-        const auto [least, most] = std::minmax_element(std::begin(share), std::end(share));
-        EXPECT_LE(*most - *least, 3) << n;
-    }
+    for (const std::int64_t n : {4, 5, 18, 20, 38, 63, 64, 1001})
+        for (const Pieces kind : {Pieces::alike, Pieces::unlike}) {
+            const std::vector<Piece> pieces = pieces_of(3 * n, 3, kind);
+            std::int64_t share[4] = {};
+            for (std::size_t i = 0; i < pieces.size(); ++i) {
+                // Four pieces are adjacent, if there are that many for each thread; otherwise all are one grain.
+                const std::size_t own = kind == Pieces::alike && pieces.size() == 16 ? i / 4 : i % 4;
+                share[own] += pieces[i].end - pieces[i].begin;
+            }
+            const auto [least, most] = std::minmax_element(std::begin(share), std::end(share));
+            EXPECT_LE(*most - *least, 3) << n;
+        }
 }
 
 TEST_F(ParallelFor, NothingRunsForAnEmptyRange) {
@@ -91,9 +98,13 @@ TEST_F(ParallelFor, NothingRunsForAnEmptyRange) {
 
 TEST_F(ParallelFor, VeryLongRangesDoNotOverflow) {
     const std::int64_t n = std::int64_t{1} << 62;
-    std::atomic<std::int64_t> covered{0};
-    parallel_for(n, std::int64_t{1} << 40, [&](std::int64_t begin, std::int64_t end) { covered += end - begin; });
-    EXPECT_EQ(covered, n);
+    for (const Pieces kind : {Pieces::alike, Pieces::unlike})
+        for (const int bits : {0, 40}) {
+            std::atomic<std::int64_t> covered{0};
+            const auto body = [&](std::int64_t begin, std::int64_t end) { covered += end - begin; };
+            parallel_for(n, std::int64_t{1} << bits, body, kind);
+            EXPECT_EQ(covered, n);
+        }
 }
 
 // Every thread that is allowed can be inside pieces at the same time: each piece waits until four have begun.
@@ -110,27 +121,59 @@ TEST_F(ParallelFor, ThreadsWorkAtTheSameTime) {
     EXPECT_EQ(threads.size(), 4u);
 }
 
-// Where all are equally fast, here since each piece waits for the three beside it, a thread takes every fourth piece,
-// also where the pool had more threads before.
+// Where all are equally fast, here since each piece waits for three others, a thread takes four adjacent pieces or
+// every fourth one, also where the pool had more threads before.
 TEST_F(ParallelFor, ThreadsTakeSharesOfTheirOwn) {
     for (int trial = 0; trial < 20; ++trial) {
+        const bool alike = trial % 2 == 0;
+        const std::int64_t step = alike ? 1 : 4, first_step = alike ? 4 : 1;
         set_num_threads(7);
         EXPECT_EQ(sum_below(1000), 499500);
         set_num_threads(4);
         std::atomic<int> begun[4] = {};
         std::mutex mutex;
         std::map<std::thread::id, std::vector<std::int64_t>> taken;
-        parallel_for(16, 1, [&](std::int64_t begin, std::int64_t) {
-            ++begun[begin / 4];
-            while (begun[begin / 4] < 4) std::this_thread::yield();
-            const std::lock_guard lock(mutex);
-            taken[std::this_thread::get_id()].push_back(begin);
-        });
+        parallel_for(
+            16, 1,
+            [&](std::int64_t begin, std::int64_t) {
+                std::atomic<int>& others = begun[begin / step % 4];
+                ++others;
+                while (others < 4) std::this_thread::yield();
+                const std::lock_guard lock(mutex);
+                taken[std::this_thread::get_id()].push_back(begin);
+            },
+            alike ? Pieces::alike : Pieces::unlike);
         EXPECT_EQ(taken.size(), 4u);
         for (const auto& [thread, pieces] : taken) {
             const std::int64_t first = pieces[0];
-            EXPECT_EQ(pieces, (std::vector<std::int64_t>{first, first + 4, first + 8, first + 12}));
+            EXPECT_EQ(first % first_step, 0);
+            EXPECT_EQ(pieces, (std::vector<std::int64_t>{first, first + step, first + 2 * step, first + 3 * step}));
         }
+    }
+}
+
+// One of two threads waits in its first piece until the other one has run all pieces but that: those of its own share,
+// and then those of the first thread's from the end.
+TEST_F(ParallelFor, HelpersTakeAShareFromItsEnd) {
+    for (const Pieces kind : {Pieces::alike, Pieces::unlike}) {
+        set_num_threads(2);
+        std::atomic<int> begun{0}, done{0};
+        std::vector<std::int64_t> order;
+        parallel_for(
+            8, 1,
+            [&](std::int64_t begin, std::int64_t) {
+                if (++begun <= 2)  // the first piece of each thread
+                    while (begun < 2) std::this_thread::yield();
+                if (begin == 0) {
+                    while (done < 7) std::this_thread::yield();
+                } else {
+                    order.push_back(begin);
+                    ++done;
+                }
+            },
+            kind);
+        EXPECT_EQ(order, kind == Pieces::alike ? (std::vector<std::int64_t>{4, 5, 6, 7, 3, 2, 1})
+                                               : (std::vector<std::int64_t>{1, 3, 5, 7, 6, 4, 2}));
     }
 }
 

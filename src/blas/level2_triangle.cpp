@@ -149,9 +149,10 @@ void solve_triangular(const StoredTriangle<const T>& a, bool transposed, bool un
 /// Calls f(column, j) for all columns, which share no elements.
 template <class T, class F>
 void update_columns(const StoredTriangle<T>& a, F f) {
-    parallel_for(a.n, std::max<std::int64_t>(1, 2 * kGrain / a.n), [&](std::int64_t begin, std::int64_t end) {
+    const auto some = [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t j = begin; j < end; ++j) f(a.column(j), j);
-    });
+    };
+    parallel_for(a.n, std::max<std::int64_t>(1, 2 * kGrain / a.n), some, Pieces::unlike);
 }
 
 bool rows_fit(Storage storage, std::int64_t lda, std::int64_t n, std::int64_t k) {

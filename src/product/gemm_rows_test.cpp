@@ -188,6 +188,27 @@ TEST(Gemm, OneRowOfNearColumnsHasTheBitsOfPackedWeights) {
             }
 }
 
+/// One row with packed columns, of which two panels that are half of the columns apart are read at a time, and what
+/// remains.
+TEST(Gemm, OneRowOfPackedColumnsHasTheBitsOfTwo) {
+    int threads = 0;
+    for (const testing::Setting& setting : settings())
+        for (const Types& t : kTypes)
+            for (const std::int64_t n : {64, 161, 192, 1001})
+                for (const std::int64_t k : {7, 1000, 6144 + 1700})
+                    for (const double beta : {0.0, 1.0}) {
+                        if ((beta != 0 && is_integral(t)) || (setting.isa == Isa::baseline && n * k > 100000)) continue;
+                        const WithSetting with(setting, 1 + threads++ % 2);
+                        Problem p{t, 1, 2, n, k, Storage::row_major, Storage::row_major, Storage::row_major, {}, 17};
+                        p.options.beta = beta, p.options.alpha = n == 192 && !is_integral(t) ? -1 : 1;
+                        Array a = p.left(), right = p.right(), c = p.output(), d = p.output();
+                        const PackedMatrix b = pack(matrix(right));
+                        gemm(matrix(a), b, matrix(c), p.options);
+                        gemm_by_rows(p, a, b, d, 1);
+                        ASSERT_EQ(first_difference(c, d, t.c), -1) << name(setting.isa) << " " << p.name();
+                    }
+}
+
 /// Few rows, and columns from memory that are a multiple of 4 KB apart, which are read from different places.
 TEST(Gemm, FewRowsOfFarColumnsHaveTheBitsOfPackedWeights) {
     for (const auto& [t, k] : {std::pair{kTypes[0], 1024}, {kTypes[0], 3072}, {kTypes[0], 8192}, {kTypes[2], 10240}}) {

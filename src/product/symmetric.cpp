@@ -255,14 +255,14 @@ void update_square(void (*symmetric_sum)(const dense::SymmetricSum<T>&), const M
     std::optional<dense::Scratch> transposed;
     if (!update_rank(a, b, product, dense::Part::whole, {}))
         gemm(with_rows_along(a, transposed), b.transpose(), product);
-    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)),
-                 [&](std::int64_t begin, std::int64_t end) {
-                     const FloatEnvironment environment(Subnormals::keep);
-                     const std::int64_t first = begin * kBlock;
-                     symmetric_sum({static_cast<const T*>(product.data), static_cast<T*>(c.data), n, pitch,
-                                    c.row_stride, first, std::min(end * kBlock, n) - first,
-                                    static_cast<T>(options.alpha), static_cast<T>(options.beta), lower});
-                 });
+    const auto some = [&](std::int64_t begin, std::int64_t end) {
+        const FloatEnvironment environment(Subnormals::keep);
+        const std::int64_t first = begin * kBlock;
+        symmetric_sum({static_cast<const T*>(product.data), static_cast<T*>(c.data), n, pitch, c.row_stride, first,
+                       std::min(end * kBlock, n) - first, static_cast<T>(options.alpha), static_cast<T>(options.beta),
+                       lower});
+    };
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kBlock)), some, Pieces::unlike);
 }
 
 /// C = C + sums; rows of both are contiguous.

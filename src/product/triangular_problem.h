@@ -197,7 +197,7 @@ Matrix transposed(const Problem& p, const dense::Scratch& room, std::int64_t pit
     Matrix to = row_major(room.data(), p.a.dtype, n, n);
     to.row_stride = pitch;
     if (p.reversed) to = reverse(to);
-    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
+    const auto some = [&](std::int64_t begin, std::int64_t end) {
         dense::Scratch offsets(static_cast<std::size_t>(n) * 8);
         auto* const columns = offsets.take<std::int64_t>(n);
         std::int64_t rows[kTriangleRows];
@@ -211,7 +211,8 @@ Matrix transposed(const Problem& p, const dense::Scratch& room, std::int64_t pit
             for (std::int64_t j = 0; j < before; ++j) columns[j] = j * from.column_stride;
             pack_across(static_cast<T*>(there.data), pitch, {from.data, columns, rows, before, count});
         }
-    });
+    };
+    parallel_for(blocks, std::max<std::int64_t>(1, kCopyGrain / (n * kTriangleRows)), some, Pieces::unlike);
     return to;
 }
 

@@ -111,9 +111,10 @@ class SquareProduct {
     }
 
     void pack_all(std::int64_t width, bool down, T* to) const {
-        parallel_for(panels(width), std::max<std::int64_t>(1, kTaskWork / (n_ * width)), [&](auto begin, auto end) {
+        const auto some = [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) pack(i, width, down, to + packed_before(i, width));
-        });
+        };
+        parallel_for(panels(width), std::max<std::int64_t>(1, kTaskWork / (n_ * width)), some, Pieces::unlike);
     }
 
     // --- elements of B's columns are adjacent: vectors along the rows of A ---

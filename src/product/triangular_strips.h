@@ -55,13 +55,14 @@ class Strips {
         if (reversed_) a_ = reverse(a_), b_ = reverse_rows(b_);
         const bool in_place = a_.row_stride == 1 && columns_are_near(a_, std::int64_t{sizeof(T)});
         if (!in_place) packed_.emplace(static_cast<std::size_t>(packed_before(blocks_)) * sizeof(T));
-        parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), [&](auto begin, auto end) {
+        const auto some = [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t i = begin; i < end; ++i) {
                 load_triangle(problem, first + i * kTriangleRows, rows_of(i), triangle(i));
                 if (!unit_) invert_diagonal(triangle(i), rows_of(i), triangle(i) + kTriangleRows * kTriangleRows);
                 if (!in_place) pack(i);
             }
-        });
+        };
+        parallel_for(blocks_, std::max<std::int64_t>(1, kPackGrain / (n * kTriangleRows)), some, Pieces::unlike);
     }
 
     void run(double alpha) const {

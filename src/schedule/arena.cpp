@@ -158,7 +158,7 @@ std::int64_t place_in(Memory taken, std::int64_t start, std::span<Lifetime> buff
 }  // namespace
 
 std::int64_t place(std::span<Lifetime> buffers) {
-    constexpr std::size_t kFew = 1000;
+    constexpr std::size_t kFew = 2500;  // above it the tree is faster
     const auto [start, last] = steps_of(buffers);
     const std::int64_t steps = last - start + 1;
     return buffers.size() <= kFew ? place_in(FewTaken(steps), start, buffers) : place_in(Taken(steps), start, buffers);

@@ -41,14 +41,22 @@ Groups passes(const Program& p, const Options& options) {
     return groups;
 }
 
-/// The groups of a program; those of layers that repeat are made from a few of them.
-Groups grouped(const Program& p, const Options& options, Repeats& repeats) {
-    const auto of = [&](const Program& some) { return passes(some, options); };
-    if (repeats.layers == 0) return of(p);
-    std::optional<Groups> all = group_repeats(p, repeats, of);
-    if (!all) return of(p);
-    if (options.verify) verify(p, *all);
-    return std::move(*all);
+/// The groups of a program, and those that they were made from, of the program without most of the layers that repeat.
+struct MadeGroups {
+    Groups all;
+    std::optional<Groups> some;
+};
+
+MadeGroups grouped(const Program& p, const Options& options, Repeats& repeats) {
+    std::optional<Groups> some;
+    const auto of = [&](const Program& program) { return some = passes(program, options); };
+    repeats.head = 0;
+    if (repeats.layers > 0)
+        if (std::optional<Groups> all = group_repeats(p, repeats, of)) {
+            if (options.verify) verify(p, *all);
+            return {std::move(*all), std::move(some)};
+        }
+    return {passes(p, options), {}};
 }
 
 Options without_fusion(Options o) {
@@ -60,20 +68,21 @@ struct Grouping {
     Groups groups;
     Order order;
     Repeats repeats;  // those that the groups were made by
+    std::optional<Groups> some;  // of those layers
 };
 
 Grouping ordered(const Program& p, const Options& options, Repeats repeats) {
-    Groups groups = grouped(p, options, repeats);
-    std::optional<Order> order = order_of(p, groups);
+    MadeGroups groups = grouped(p, options, repeats);
+    std::optional<Order> order = order_of(p, groups.all);
     if (!order && repeats.layers > 0) {
         // The groups of one layer, used for all, may wait for each other across layers.
         repeats = {};
         groups = grouped(p, options, repeats);
-        order = order_of(p, groups);
+        order = order_of(p, groups.all);
     }
     if (!order) throw std::logic_error("compile: groups in a circle");
-    if (options.verify) verify(p, groups, order->groups);
-    return {std::move(groups), std::move(*order), std::move(repeats)};
+    if (options.verify) verify(p, groups.all, order->groups);
+    return {std::move(groups.all), std::move(*order), std::move(repeats), std::move(groups.some)};
 }
 
 /// The groups that compute the same as one, of operands of the same shapes.
@@ -255,7 +264,9 @@ std::unique_ptr<Executable> compile(const Graph& graph, const Options& options,
     Grouper grouper(p, options);
     Grouping groups = grouper.run();
     std::unique_ptr<Executable> e = Compiler(p, options).run(groups);
-    if (kept && !grouper.is_guarded()) *kept = std::make_shared<const KeptGroups>(p, std::move(groups.groups));
+    if (kept && !grouper.is_guarded())
+        *kept = groups.some ? std::make_shared<const KeptGroups>(p, std::move(*groups.some), std::move(groups.repeats))
+                            : std::make_shared<const KeptGroups>(p, std::move(groups.groups), Repeats{});
     return e;
 }
 
@@ -263,14 +274,21 @@ std::unique_ptr<Executable> compile_again(const Graph& graph, const Options& opt
     Program p = simplify(graph, options);
     if (options.verify) verify(p);
     p.apart.assign(p.bases.size(), false);
-    std::optional<Groups> groups = kept.of(p);
+    if (!kept.fit(p)) return nullptr;
+    const auto of = [&](const Program& program) {
+        std::optional<Groups> groups = kept.of(program);
+        if (groups) join_tasks(program, options, *groups);
+        return groups;
+    };
+    Repeats repeats = kept.repeats();
+    std::optional<Groups> groups = repeats.layers > 0 ? group_repeats(p, repeats, of) : of(p);
     if (!groups) return nullptr;
-    join_tasks(p, options, *groups);
+    if (options.verify) verify(p, *groups);
     std::optional<Order> order = order_of(p, *groups);
     if (!order) return nullptr;
     if (order->peak > options.guarded_bytes && order->peak > peak_without_fusion(p)) return nullptr;
     if (options.verify) verify(p, *groups, order->groups);
-    Grouping all{std::move(*groups), std::move(*order), {}};
+    Grouping all{std::move(*groups), std::move(*order), std::move(repeats), {}};
     return Compiler(p, options).run(all);
 }
 

@@ -103,6 +103,18 @@ void BM_CompileStep(benchmark::State& state) {
 }
 BENCHMARK(BM_CompileStep)->Apply(layers);
 
+/// Another size with the groups of the first: what a second batch size costs.
+void BM_CompileStepAgain(benchmark::State& state) {
+    const Tree params = parameters(static_cast<int>(state.range(0)));
+    const std::vector<Tensor> first = step(params, batch(4)), second = step(params, batch(6));
+    std::shared_ptr<const KeptGroups> kept;
+    compile(graph_of(first), {}, &kept);
+    const Graph graph = graph_of(second);
+    if (!kept || !compile_again(graph, {}, *kept)) return state.SkipWithError("the groups do not fit");
+    for (auto _ : state) benchmark::DoNotOptimize(compile_again(graph, {}, *kept));
+}
+BENCHMARK(BM_CompileStepAgain)->Apply(layers);
+
 /// A whole training step of the residual MLP of `tenon train` (width 256, depth 3, 128 images), and how much of it is
 /// recording, and walking, hashing and looking up.
 void BM_TrainMlp(benchmark::State& state) {

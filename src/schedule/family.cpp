@@ -21,6 +21,9 @@ constexpr std::int64_t kNear = 4;
 
 bool is_constant(const Step& s) { return s.primitive && s.primitive->name == "constant"; }
 
+/// Whether an axis may have a stride and an extent that vary together: in the columns of a matrix.
+bool is_diagonal(const Step& s) { return s.primitive && s.primitive->name == "diagonal"; }
+
 bool same_structure(const Step& a, const Step& b) {
     return a.primitive == b.primitive && a.dtype == b.dtype && a.held == b.held && a.region == b.region &&
            a.shape.rank() == b.shape.rank() && a.attributes.size() == b.attributes.size() && a.inputs == b.inputs;
@@ -178,15 +181,15 @@ std::optional<Point> point_of(const std::vector<Step>& a, const std::vector<Fami
     return at;
 }
 
-/// Whether no array has two axes that vary, and no view starts at an element that does: all numbers are then on the
-/// line through two graphs. An attribute that varies is the end of a slice, an axis of a new shape, or another axis's
-/// stride of a leaf.
+/// Whether no array has two axes that vary, no diagonal varies, and no view starts at an element that does: all numbers
+/// are then on the line through two graphs. An attribute that varies is the end of a slice, an axis of a new shape, or
+/// another axis's stride of a leaf.
 bool is_linear(const std::vector<Step>& a, const std::vector<Family::Varying>& varying) {
     const Family::Varying* extent = nullptr;  // of the step
     for (const Family::Varying& v : varying) {
         if (v.number == Family::Varying::kConstant) continue;
         if (v.number < kMaxRank) {
-            if (extent && extent->step == v.step) return false;
+            if ((extent && extent->step == v.step) || is_diagonal(a[v.step])) return false;
             extent = &v;
             continue;
         }

@@ -44,10 +44,11 @@ class Family {
     /// it.
     ///
     /// Every extent, stride and size of a plan is a sum of products of extents, none of them negative. Where no array
-    /// has two axes that vary, no such product has two factors that do, and two graphs give the line. Otherwise it is a
-    /// convex function of the one number that varies, and if it is on a line at three points it is that line. What the
-    /// compiler compares (extents, strides, numbers of elements) is then equal, or not, at every point. Only an axis
-    /// with one element is special, so varying extents are 2 or more.
+    /// has two axes that vary, and no diagonal does (its end lies at extent times stride, which both may vary), no such
+    /// product has two factors that do, and two graphs give the line. Otherwise it is a convex function of the one
+    /// number that varies, and if it is on a line at three points it is that line. What the compiler compares (extents,
+    /// strides, numbers of elements) is then equal, or not, at every point. Only an axis with one element is special,
+    /// so varying extents are 2 or more.
     ///
     /// What costs decided (a chain of two products) may be another decision for a much larger graph: one that is far
     /// from those that were asked is planned with their groups first.

@@ -125,6 +125,16 @@ TEST(Family, SlicesAndLeavesWithStridesMoveAlong) {
     EXPECT_EQ(of(21, 24), kPlannedAgain);  // off the line: with the groups of the first
 }
 
+/// A diagonal's elements lie further apart as there are more of them: where its last one lies grows with a square.
+TEST(Family, TheEndOfADiagonalIsOnNoLine) {
+    const auto ends = [](const Tensor& x) {
+        return std::vector<Tensor>{flip(diagonal(x, 1)) * 2.0, diagonal(x) * 2.0};
+    };
+    const auto end = [](const Tensor& x) { return std::vector<Tensor>{flip(diagonal(x, 1))}; };
+    for (std::vector<Tensor> (*f)(const Tensor&) : {+ends, +end})
+        for (const std::int64_t n : {17, 17, 18, 19, 20, 31, 40, 17, 23}) counts_of(f, values({130, n}));
+}
+
 TEST(Family, WhatGrowsWithASquareIsPlannedAndThenWaitsForItsSecondTime) {
     const auto f = [](const Tensor& x) { return std::vector<Tensor>{softmax(matmul(x, transpose(x, {1, 0}))) * 2.0}; };
     const auto of = [&](std::int64_t n) { return counts_of(f, values({n, 7}, static_cast<unsigned>(n))); };

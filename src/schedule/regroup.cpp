@@ -37,7 +37,8 @@ bool fits(const Program& p, Group& g) {
 
 }  // namespace
 
-KeptGroups::KeptGroups(const Program& program, Groups groups) : structure_(structure_of(program)) {
+KeptGroups::KeptGroups(const Program& program, Groups groups, Repeats repeats)
+    : structure_(structure_of(program)), repeats_(std::move(repeats)) {
     const auto keep = [&](Group&& g) {
         Group kept;
         kept.members = std::move(g.members);
@@ -50,8 +51,9 @@ KeptGroups::KeptGroups(const Program& program, Groups groups) : structure_(struc
     }
 }
 
+bool KeptGroups::fit(const Program& p) const { return structure_of(p) == structure_ && holds(p, repeats_); }
+
 std::optional<Groups> KeptGroups::of(const Program& p) const {
-    if (structure_of(p) != structure_) return {};
     Groups all;
     all.groups = groups_;
     all.of.resize(p.bases.size());
@@ -63,7 +65,8 @@ std::optional<Groups> KeptGroups::of(const Program& p) const {
 }
 
 std::size_t KeptGroups::bytes() const {
-    std::size_t bytes = structure_.size() * sizeof(std::uint32_t) + groups_.size() * sizeof(Group);
+    std::size_t bytes = structure_.size() * sizeof(std::uint32_t) + groups_.size() * sizeof(Group) +
+                        repeats_.of.size() * sizeof(Repeats::Place) + repeats_.bases.size() * sizeof(Index);
     for (const Group& g : groups_) bytes += g.members.size() * sizeof(Index);
     return bytes;
 }

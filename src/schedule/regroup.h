@@ -8,17 +8,22 @@
 
 #include "schedule/fuse.h"
 #include "schedule/program.h"
+#include "schedule/repeats.h"
 
 namespace tenon::schedule {
 
 class KeptGroups {
   public:
-    /// Those of all passes. What was joined to one task last is kept apart, since the costs of other extents decide it
-    /// again.
-    KeptGroups(const Program& program, Groups groups);
+    /// Those of all passes; with layers that repeat, those of the program without most of them (group_repeats). What
+    /// was joined to one task last is kept apart, since the costs of other extents decide it again.
+    KeptGroups(const Program& program, Groups groups, Repeats repeats);
 
-    /// The groups before those passes of a program that reads, computes and stores the same bases. Empty where it does
-    /// not, or where a group cannot run as one with these extents.
+    /// Whether a program reads, computes and stores the same bases, in layers that are equal if those were.
+    bool fit(const Program& program) const;
+    const Repeats& repeats() const { return repeats_; }
+
+    /// For a program that they fit, or for that without most layers, the groups before those passes. Empty where one
+    /// of them cannot run as one with these extents.
     std::optional<Groups> of(const Program& program) const;
 
     std::size_t bytes() const;
@@ -26,6 +31,7 @@ class KeptGroups {
   private:
     std::vector<std::uint32_t> structure_;
     std::vector<Group> groups_;
+    Repeats repeats_;
 };
 
 }  // namespace tenon::schedule

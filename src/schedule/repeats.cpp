@@ -407,20 +407,33 @@ class Shortened {
 
 Repeats find_repeats(const Program& program) { return Finder(program).run(); }
 
+bool holds(const Program& program, const Repeats& r) {
+    for (std::uint32_t o = 0; o < r.orbits(); ++o)
+        for (std::uint32_t layer = 1; layer < r.layers; ++layer)
+            if (!is_like(program, r.at(o, 0), r.at(o, layer))) return false;
+    return true;
+}
+
 std::optional<Groups> group_repeats(const Program& program, Repeats& repeats,
-                                    const std::function<Groups(const Program&)>& group) {
+                                    const std::function<std::optional<Groups>(const Program&)>& group) {
     for (std::size_t tries = 0; tries < kMaxTried; ++tries) {
         std::vector<bool> across(repeats.orbits());
         for (const std::uint32_t head : kHeads) {
+            if (repeats.head != 0 && repeats.head != head) continue;
             if (repeats.layers < head + kTail + 1) break;
             const Shortened shortened(program, repeats, head);
             if (!shortened.is_alike()) break;
             const std::optional<Program> some = shortened.program();
             if (!some) break;
-            if (auto all = shortened.spread(group(*some), across)) return all;
+            const std::optional<Groups> groups = group(*some);
+            if (!groups) break;
+            if (auto all = shortened.spread(*groups, across)) {
+                repeats.head = head;
+                return all;
+            }
             if (std::ranges::find(across, true) != across.end()) break;
         }
-        if (std::ranges::find(across, true) == across.end()) break;
+        if (std::ranges::find(across, true) == across.end() || repeats.head != 0) break;
         repeats = without(repeats, across);
         if (!is_exact(program, readers_of(program), repeats)) repeats = {};
         if (repeats.layers == 0) break;

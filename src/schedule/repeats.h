@@ -25,6 +25,7 @@ struct Repeats {
     std::uint32_t layers = 0;  // 0: nothing repeats
     std::vector<Place> of;  // by base
     std::vector<Index> bases;  // for each orbit, its base in each layer
+    std::uint32_t head = 0;  // the layers before those that were left out as groups were made; 0: not known yet
 
     std::uint32_t orbits() const { return layers == 0 ? 0 : static_cast<std::uint32_t>(bases.size() / layers); }
     Index at(std::uint32_t orbit, std::uint32_t layer) const { return bases[std::size_t{orbit} * layers + layer]; }
@@ -33,12 +34,15 @@ struct Repeats {
 /// The repetition that covers most bases, of at least five layers.
 Repeats find_repeats(const Program& program);
 
+/// Whether what repeats in a program does so in one that has the same bases and edges, but other extents.
+bool holds(const Program& program, const Repeats& repeats);
+
 /// The groups that `group` makes of the program. `group` is called for a program without the layers between the first
 /// and the last few; the groups of the layer before the gap are then used for all the layers in it. Orbits that are
 /// joined across layers (a sum of something of each layer) are left out of `repeats`. Empty if the groups that meet at
-/// the gap do not allow it.
+/// the gap do not allow it, or if `group` makes none.
 std::optional<Groups> group_repeats(const Program& program, Repeats& repeats,
-                                    const std::function<Groups(const Program&)>& group);
+                                    const std::function<std::optional<Groups>(const Program&)>& group);
 
 /// The draft of the corresponding group some layers further.
 Draft moved(const Repeats& repeats, const Draft& draft, std::int64_t layers);

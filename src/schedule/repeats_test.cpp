@@ -9,6 +9,7 @@
 
 #include "schedule/compile_testing.h"
 #include "schedule/layers_testing.h"
+#include "schedule/regroup.h"
 #include "tenon/attention.h"
 #include "tenon/functions.h"
 #include "tenon/primitives.h"
@@ -129,6 +130,58 @@ TEST(Repeats, TasksAreThoseOfLayersCompiledApart) {
             EXPECT_EQ(apart->regions, apart->tasks.size());
             expect_equal_tasks(*shared, *apart);
         }
+}
+
+/// A graph of other extents, planned with the groups of the first.
+std::unique_ptr<Executable> planned_again(const std::vector<Tensor>& first, const std::vector<Tensor>& other,
+                                          const Options& options) {
+    const auto graph = [](const std::vector<Tensor>& roots) {
+        std::vector<Node*> nodes;
+        for (const Tensor& t : roots) nodes.push_back(t.node());
+        return collect(nodes);
+    };
+    std::shared_ptr<const KeptGroups> kept;
+    compile(graph(first), options, &kept);
+    const Graph g = graph(other);
+    auto e = kept ? compile_again(g, options, *kept) : nullptr;
+    if (e) verify(*e, g);
+    return e;
+}
+
+TEST(Repeats, LayersOfAnotherSizeAreCompiledOnce) {
+    for (const Layer layer : {&residual_layer, &normed_layer})
+        for (const bool clip : {false, true})
+            for (const bool ignore_cost : {false, true}) {
+                Options options;
+                options.ignore_cost = ignore_cost, options.verify = true;
+                const Tree params = parameters(layer, 9);
+                const auto of = [&](std::int64_t rows) { return step(layer, params, values({rows, kWidth}), clip); };
+                const auto again = planned_again(of(4), of(7), options), whole = compiled(of(7), options);
+                ASSERT_NE(again, nullptr);
+                EXPECT_EQ(again->regions, whole->regions);
+                EXPECT_LT(again->regions, again->tasks.size() - 40);
+                expect_equal_tasks(*again, *whole);
+            }
+}
+
+/// Layers that are equal at one size and not at another.
+TEST(Repeats, LayersThatDifferAtAnotherSizeAreNotCompiledOnce) {
+    const Tensor x = values({8, kWidth});
+    const auto network = [&](std::int64_t odd) {
+        Tensor y = x;
+        for (int i = 0; i < 9; ++i) {
+            const std::int64_t n = i == 4 ? odd : kWidth;
+            const auto seed = 7u + static_cast<unsigned>(i);
+            y = tanh(matmul(tanh(matmul(y, values({kWidth, n}, seed))), values({n, kWidth}, seed + 20)));
+        }
+        return y;
+    };
+    Options options;
+    options.verify = true;
+    EXPECT_NE(planned_again({network(kWidth)}, {network(kWidth)}, options), nullptr);
+    EXPECT_EQ(planned_again({network(kWidth)}, {network(3 * kWidth)}, options), nullptr);
+    testing::expect_same_bits([&] { return network(kWidth); });
+    testing::expect_same_bits([&] { return network(3 * kWidth); });
 }
 
 TEST(Repeats, SameBitsAsNodeByNode) {

@@ -14,7 +14,7 @@ constexpr std::int64_t kGrain = 32 * kBlock;
 constexpr std::int64_t kFarElements = std::int64_t{1}
                                       << 18;  // operands of so many are not in the second level of cache
 constexpr std::int64_t kElementsAhead = 512;  // rows so far ahead are asked for
-constexpr std::int64_t kFewest = 4;  // strips: with fewer elements, planning outweighs the work
+constexpr std::int64_t kFewest = 4;  // strips: with fewer elements, planning outweighs the work of one run
 
 struct Plan {
     const StripTable* table;
@@ -288,8 +288,9 @@ struct KeptPlan {
 bool run_strips(const KernelTable& table, const Tape& tape, std::span<const View> inputs, std::span<const View> outputs,
                 CachedPlan* kept) {
     const std::int64_t n = outputs[0].layout.count();
-    // A single instruction is as fast by its kernel, but not planned each time.
-    if (table.strips.width == 0 || (tape.code.size() < 2 && !kept) || n < kFewest * table.strips.width) return false;
+    if (table.strips.width == 0) return false;
+    // A single instruction is as fast by its kernel, and few elements are faster that way, unless the plan is kept.
+    if (!kept && (tape.code.size() < 2 || n < kFewest * table.strips.width)) return false;
     const std::vector<StripInstruction> code = instructions_of(tape);
     if (!suits_strips(table.strips, code) || !plain_outputs(tape)) return false;
     Plan plan = make_plan(table, tape, code, inputs, outputs);

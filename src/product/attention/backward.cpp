@@ -419,13 +419,14 @@ void attention_gradient(const Attention& a, const View& out, const void* logsume
     attention::with_products(a.q.dtype, false, [&]<class T, class In>(const attention::Products<T, In>& products) {
         const attention::BackwardPlan<T, In> plan(a, out, logsumexp, ct, gradients, products);
         const std::vector<attention::Part> parts = attention::parts_of(a, num_threads());
-        parallel_for(static_cast<std::int64_t>(parts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        const auto some = [&](std::int64_t begin, std::int64_t end) {
             const FloatEnvironment environment(Subnormals::keep);
             attention::BackwardTask<T, In> task(plan);
             for (std::int64_t i = begin; i < end; ++i)
                 task.run(parts[static_cast<std::size_t>(i)],
                          i + 1 < end ? &parts[static_cast<std::size_t>(i + 1)] : nullptr);
-        });
+        };
+        parallel_for(static_cast<std::int64_t>(parts.size()), 1, some, Pieces::unlike);
     });
 }
 

@@ -464,11 +464,12 @@ void attend(const Attention& a, const View& out, void* logsumexp) {
                             plan.values_finite(h, i / shares) = plan.pack(plan.packed(h, i / shares), h, i / shares);
                     }
                 });
-            parallel_for(plan.row_tasks * heads, 1, [&](std::int64_t begin, std::int64_t end) {
+            const auto some = [&](std::int64_t begin, std::int64_t end) {
                 const FloatEnvironment environment(Subnormals::keep);
                 attention::ForwardTask<T, In> task(plan);
                 for (std::int64_t i = begin; i < end; ++i) task.run(i, i + 1 < end ? i + 1 : -1);
-            });
+            };
+            parallel_for(plan.row_tasks * heads, 1, some, Pieces::unlike);
         }
     });
 }

@@ -45,6 +45,10 @@ struct LanesPlan {
     std::vector<std::int64_t> k1_x, k1_w, k2_c;  // along the summed axes, in x, w and c
     std::vector<std::int64_t> w_lines, w_first, c_lines, c_first;  // of the columns of a slice, and of the slices
     std::int64_t w_pitch, w_slice, w_slices, c_pitch, c_slice, c_slices;  // elements of In
+    /// Packed weights stand in groups of columns, [group][k][column]; a pitch is a group's, and the last group may have
+    /// fewer vectors. Groups of the first product's begin anew with each run of columns, padded to whole vectors.
+    std::int64_t w_run, w_padded;
+    const void* order;  // what distinguishes this order of packed weights from others
     const In *w = nullptr, *c = nullptr;  // packed
 
     /// Rows of In; an even number for bfloat16 as float32.
@@ -52,7 +56,10 @@ struct LanesPlan {
     /// Whether z is stored in the type of its sums; otherwise it is narrower.
     bool stores_sums() const { return size == std::int64_t{sizeof(Acc)}; }
     std::int64_t nr() const { return 2 * kernels.cross.lanes; }
-    std::int64_t w_blocks() const { return w_pitch / kernels.cross.lanes; }
+    std::int64_t c_padded() const { return round_up(columns, kernels.cross.lanes); }
+    std::int64_t w_runs() const { return static_cast<std::int64_t>(w_lines.size()) / w_run; }
+    /// Vectors of columns in all runs.
+    std::int64_t w_blocks() const { return w_runs() * dense::ceil_div(w_run, kernels.cross.lanes); }
     /// With the vector that begins at the last rows of the last slice: it may end beyond them.
     std::int64_t w_elements() const { return w_slices * w_slice + kernels.cross.lanes; }
     std::int64_t c_elements() const { return c_slices * c_slice; }
@@ -93,9 +100,10 @@ void slices_of(const std::vector<IntermediateAxis>& axes, Has has, Stride stride
     which = offsets_of(numbered, [](const IntermediateAxis& axis) { return axis.z; });
 }
 
+/// `beside`: the columns of packed weights that stand side by side, those of one kernel; 0: all.
 template <class In, class Acc>
 LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels,
-                              int threads) {
+                              int threads, std::int64_t beside = 0) {
     LanesPlan<In, Acc> p{};
     p.chain = &chain, p.form = &form, p.kernels = kernels;
     p.size = static_cast<std::int64_t>(size_of(chain.a.dtype));
@@ -130,9 +138,12 @@ LanesPlan<In, Acc> plan_lanes(const Chain& chain, const LanesForm& form, const L
     dense::fill_offsets(form.intermediate->summed, form.x_stride(), 0, p.k1, p.k1_x.data());
     dense::fill_offsets(form.intermediate->summed, form.w_stride(), 0, p.k1, p.k1_w.data());
 
-    p.w_pitch = round_up(static_cast<std::int64_t>(p.w_lines.size()), kernels.cross.lanes);
-    p.c_pitch = round_up(p.columns, kernels.cross.lanes);
-    p.w_slice = p.groups(p.k1) * p.w_pitch, p.c_slice = p.groups(p.k2) * p.c_pitch;
+    p.order = beside ? kernels.cross.panel_whole[0] : kernels.cross.whole[0];
+    p.w_run = beside ? p.rows : static_cast<std::int64_t>(p.w_lines.size());
+    p.w_pitch = beside ? beside : round_up(p.w_run, kernels.cross.lanes);
+    p.c_pitch = beside ? beside : p.c_padded();
+    p.w_padded = round_up(p.w_run, kernels.cross.lanes);
+    p.w_slice = p.groups(p.k1) * p.w_runs() * p.w_padded, p.c_slice = p.groups(p.k2) * p.c_padded();
     p.w_slices = static_cast<std::int64_t>(p.w_first.size()), p.c_slices = static_cast<std::int64_t>(p.c_first.size());
     return p;
 }
@@ -179,12 +190,15 @@ const View& first_weights(const LanesPlan<In, Acc>& p) {
 /// Packs a vector of columns of the first product's weights, in all slices; usually these are adjacent.
 template <class In, class Acc>
 void pack_w(const LanesPlan<In, Acc>& p, In* to, std::int64_t block) {
-    const std::int64_t lanes = p.kernels.cross.lanes, first = block * lanes;
-    const std::int64_t n = std::min(lanes, static_cast<std::int64_t>(p.w_lines.size()) - first);
+    const std::int64_t lanes = p.kernels.cross.lanes, blocks = dense::ceil_div(p.w_run, lanes);
+    const std::int64_t run = block / blocks, column = block % blocks * lanes, first = run * p.w_run + column;
+    const std::int64_t n = std::min(lanes, p.w_run - column), group = column / p.w_pitch * p.w_pitch;
+    In* const at = to + (run * p.w_padded + group) * p.groups(p.k1) + column - group;
+    const std::int64_t pitch = std::min(p.w_pitch, p.w_padded - group);
     const auto* data = static_cast<const std::byte*>(first_weights(p).data);
     for (std::int64_t slice = 0; slice < p.w_slices; ++slice)
-        pack_lines(p, to + slice * p.w_slice + first, p.w_pitch,
-                   data + p.w_first[static_cast<std::size_t>(slice)] * p.size, p.w_lines.data() + first, n, p.k1_w);
+        pack_lines(p, at + slice * p.w_slice, pitch, data + p.w_first[static_cast<std::size_t>(slice)] * p.size,
+                   p.w_lines.data() + first, n, p.k1_w);
 }
 
 /// Packs one slice of the second product's weights.
@@ -192,7 +206,9 @@ template <class In, class Acc>
 void pack_c(const LanesPlan<In, Acc>& p, In* to, std::int64_t slice) {
     const auto* data =
         static_cast<const std::byte*>(p.chain->c.data) + p.c_first[static_cast<std::size_t>(slice)] * p.size;
-    pack_lines(p, to + slice * p.c_slice, p.c_pitch, data, p.c_lines.data(), p.columns, p.k2_c);
+    for (std::int64_t j = 0; j < p.columns; j += p.c_pitch)
+        pack_lines(p, to + slice * p.c_slice + j * p.groups(p.k2), std::min(p.c_pitch, p.c_padded() - j), data,
+                   p.c_lines.data() + j, std::min(p.c_pitch, p.columns - j), p.k2_c);
 }
 
 /// Bytes of weights from which several threads pack them; these threads are then awake for the strips.
@@ -225,7 +241,7 @@ std::shared_ptr<const PackedWeight> kept_weights(const LanesPlan<In, Acc>& p, co
                                                  PackedForm::Offsets offsets, Pack pack) {
     if (!v.owner || p.form->token.extent >= kKeptRows) return nullptr;
     const auto to = [&](std::byte* bytes) { pack(reinterpret_cast<In*>(bytes)); };
-    return packed_weight(v, {p.kernels.cross.whole[0], offsets, elements * std::int64_t{sizeof(In)}}, to);
+    return packed_weight(v, {p.order, offsets, elements * std::int64_t{sizeof(In)}}, to);
 }
 
 /// Sets p.w and p.c; the result must outlive the plan.

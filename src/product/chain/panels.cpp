@@ -35,6 +35,10 @@ std::int64_t panel_bytes(bool pairs) {
     const bool large = !c.large_l2() && c.l1 >= 48 << 10 && (pairs || num_threads() == 1);
     return large ? c.l1 * 5 / 4 : 28 << 10;
 }
+/// For the z of a strip. All weights pass a strip, and what does not stay of a small L2 comes from a last level that is
+/// near: rank 2 of 4,096 columns in strips of 28 rows takes 0.97 of the time of 14 rows, rank 4 in bfloat16 0.98 (Zen
+/// 5).
+std::int64_t panels_strip_bytes() { return caches().large_l2() ? strip_bytes() : caches().l2 / 8 * 7; }
 /// Groups of the second product's k in a part: those of 28 KiB of a panel, which stay while all columns of a chunk read
 /// them. Rank 2 of 4,096 columns takes 0.96 of the time of whole panels (Zen 5, 512 and 2,048 rows; 128 rows 0.98).
 constexpr std::int64_t kPartGroups = 64;
@@ -133,10 +137,11 @@ bool nontemporal(const LanesPlan<In, Acc>& p) {
 template <class In, class Acc>
 PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const LanesKernels<In, Acc>& kernels) {
     const int threads = num_threads();
-    PanelsPlan<In, Acc> p{plan_lanes(chain, form, kernels, threads), 0, 0, 0, 0, 0, 0, 0, false, false, false};
+    PanelsPlan<In, Acc> p{
+        plan_lanes(chain, form, kernels, threads, 2 * kernels.cross.lanes), 0, 0, 0, 0, 0, 0, 0, false, false, false};
     const std::int64_t n = form.token.extent, f = count_of(form.f), k2 = count_of(form.k2);
     const std::int64_t most = std::clamp<std::int64_t>(
-        strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMaxTokens);
+        panels_strip_bytes() * kernels.group / (f * k2 * std::int64_t{sizeof(In)}), kPanelRows, kMaxTokens);
     const std::int64_t work = n * f * k2 * (form.intermediate->summed.count() + form.column.extent);
     const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksPerThread;
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
@@ -261,7 +266,7 @@ class PanelsStrip {
                 p.groups(p.k1),
                 widens_ ? x_pitch_ * std::int64_t{sizeof(In)} : row,
                 widens_ ? tokens_ * x_pitch_ * std::int64_t{sizeof(In)} : (p.slice_x[s + 1] - p.slice_x[s]) * size(),
-                p.w_pitch,
+                0,
                 (p.slice_w[s + 1] - p.slice_w[s]) * p.w_slice,
                 p_.z_chunk(),
                 Plan::kColumns,
@@ -275,7 +280,7 @@ class PanelsStrip {
                 In* z = z_ + (k2 + outer / p.pitch) / p.kernels.group * Plan::kStep;
                 if (widens_) z += Plan::kStep;
                 multiply_slices(block, x, w, z, ahead, weights);
-                w += p.rows;
+                w += p.w_padded * block.kc;
             }
         }
     }
@@ -294,12 +299,14 @@ class PanelsStrip {
                          PrefetchLines& weights) const {
         const auto& cross = p_.lanes.kernels.cross;
         for (std::int64_t j = 0; j < p_.columns; j += 2 * cross.lanes) {
-            const auto* kernels = cross.panel_first[p_.columns - j > cross.lanes ? 1 : 0];
+            const bool two = p_.columns - j > cross.lanes;
+            const auto* kernels = cross.panel_first[two ? 1 : 0];
+            block.w_row = two ? 2 * cross.lanes : cross.lanes;
             In* const chunk = z + j / Plan::kColumns * p_.z_chunk();
             for (std::int64_t i = 0; i < halves_; ++i) {
                 const Half& half = half_[static_cast<std::size_t>(i)];
                 block.ahead = ahead.left > 0 ? &ahead : &weights;
-                kernels[half.rows - 1](block, reinterpret_cast<const In*>(x + half.token * block.row), w + j,
+                kernels[half.rows - 1](block, reinterpret_cast<const In*>(x + half.token * block.row), w + j * block.kc,
                                        chunk + half.z);
             }
         }
@@ -308,8 +315,7 @@ class PanelsStrip {
     void second_product() {
         const auto f_end = static_cast<std::int64_t>(p_.lanes.f_z.size());
         // Once: the compiler clears it by stores of other sizes than the kernel's loads, which then wait.
-        CrossBlock<In, Acc> block{0, Plan::kStep,  p_.lanes.c_pitch, form_.token.out,
-                                  0, Write::store, nullptr,          p_.nontemporal};
+        CrossBlock<In, Acc> block{0, Plan::kStep, 0, form_.token.out, 0, Write::store, nullptr, p_.nontemporal};
         for (std::int64_t f = 0; f < f_end; f += Plan::kColumns) {
             PrefetchLines weights = lines_of_weights(f + Plan::kColumns, f + 2 * Plan::kColumns);
             for (std::int64_t i = 0; i < panels_; ++i) {
@@ -349,11 +355,13 @@ class PanelsStrip {
             block.columns = p.columns - j, block.before = begins ? nullptr : sums + j;
             block.ahead = ahead.left > 0 ? &ahead : &weights;
             const int vectors = block.columns > cross.lanes ? 2 : 1;
+            block.ldb = vectors * cross.lanes;
             const bool half = cross.panel_half && !narrow && 2 * block.columns <= cross.lanes;
             const auto kernel =
                 half ? cross.panel_half[tokens.size() - 1]
                      : (block.columns >= vectors * cross.lanes ? whole : tail)[vectors - 1][tokens.size() - 1];
-            kernel(block, z + at * Plan::kStep, c + at * p.c_pitch + j, reinterpret_cast<Acc*>(out + j * element));
+            kernel(block, z + at * Plan::kStep, c + j * p_.k2 + at * block.ldb,
+                   reinterpret_cast<Acc*>(out + j * element));
         }
     }
 

@@ -76,17 +76,17 @@ class Grouped {
     void run_in_turn(Subnormals subnormals) const {
         std::int64_t all = 0;
         for (const auto& plan : plans_) all += plan.tiles();
-        parallel_for(all, std::max<std::int64_t>(1, all / (8 * num_threads())),
-                     [&](std::int64_t begin, std::int64_t end) {
-                         const FloatEnvironment environment(subnormals);
-                         std::int64_t first = 0;
-                         for (const auto& plan : plans_) {
-                             const std::int64_t from = std::max(begin - first, std::int64_t{0}),
-                                                to = std::min(end - first, plan.tiles());
-                             if (from < to) run_tiles(plan, from, to);
-                             first += plan.tiles();
-                         }
-                     });
+        const auto run = [&](std::int64_t begin, std::int64_t end) {
+            const FloatEnvironment environment(subnormals);
+            std::int64_t first = 0;
+            for (const auto& plan : plans_) {
+                const std::int64_t from = std::max(begin - first, std::int64_t{0}),
+                                   to = std::min(end - first, plan.tiles());
+                if (from < to) run_tiles(plan, from, to);
+                first += plan.tiles();
+            }
+        };
+        parallel_for(all, std::max<std::int64_t>(1, all / (8 * num_threads())), run, Pieces::unlike);
     }
     void run_by_tile(Subnormals subnormals) const {
         parallel_for(plans_[0].tiles(), 1, [&](std::int64_t begin, std::int64_t end) {

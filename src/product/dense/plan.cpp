@@ -86,13 +86,12 @@ bool widens_on_load(const Plan<In, Acc>& plan) {
 
 /// Whether few rows wait for packed weights that the hardware alone asks for: always if the last level is slow; with
 /// two units, a single panel of rows with weights that stay in the last level (Zen 5: one row takes 0.86 to 0.95 of the
-/// time), and one row of any (float32 and float64 from memory take 0.82 to 0.9 of the time, bfloat16 shared by two
-/// threads 0.82 to 1.09), unless it is of bfloat16 on one thread.
+/// time), and one row of any, whose panels are then far apart.
 template <class In, class Acc>
-bool waits_for_weights(const Plan<In, Acc>& plan, int threads) {
+bool waits_for_weights(const Plan<In, Acc>& plan) {
     return caches().large_l2() ||
-           (units().two_fma_units && ((plan.p.m == 1 && (plan.kernels->group != 2 || threads > 1)) ||
-                                      (plan.p.m <= plan.kernels->wide.mr && plan.bytes_of_b() <= far_bytes())));
+           (units().two_fma_units &&
+            (plan.p.m == 1 || (plan.p.m <= plan.kernels->wide.mr && plan.bytes_of_b() <= far_bytes())));
 }
 
 /// Whether one block of adjacent columns is packed as the first rows are multiplied, a panel at a time for all rows: if
@@ -117,7 +116,7 @@ bool packs_one_block(const Plan<In, Acc>& plan) {
 }
 
 template <class In, class Acc>
-KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan, int threads) {
+KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan) {
     const KernelSet<In, Acc>& kernels = *plan.kernels;
     const std::int64_t m = plan.p.m, n = plan.p.n;
     const AxisList& columns = plan.p.roles.columns;
@@ -129,7 +128,7 @@ KernelFamily<In, Acc> choose_family(const Plan<In, Acc>& plan, int threads) {
     // Two panels of packed weights at once for few rows that wait for them: a single run of memory keeps fewer lines
     // under way; with two panels of rows, the first prefetches for the second.
     const bool two_panels = kernels.wide.nr == 2 * kernels.standard.nr && m <= 2 * kernels.wide.mr &&
-                            n >= kernels.wide.nr && waits_for_weights(plan, threads);
+                            n >= kernels.wide.nr && waits_for_weights(plan);
     if (plan.packed && plan.few_rows()) return two_panels ? kernels.wide : kernels.standard;
     if (!plan.packed && n <= kernels.narrow.nr) return kernels.narrow;
     if (m <= kernels.wide.mr && n >= kernels.wide.nr) return kernels.wide;
@@ -282,7 +281,10 @@ Panels panels_of_b(const Plan<In, Acc>& plan) {
         const CacheModel& model = cache_model();
         const bool beyond = plan.p.k * plan.p.n * std::int64_t{sizeof(In)} >= model.far_bytes,
                    far = beyond || step >= model.far_step;
-        if ((beyond && passes(plan, rows, step)) || packs_one_block(plan)) return Panels::passing;
+        // In float64 a panel is packed by the first of many rows, and asked for before (packed_panels.h), in 0.93 to
+        // 0.99 of the time of passing (Zen 5, 100 to 128 rows); in float32 in 1.02 to 1.06 of it.
+        const bool packs = std::is_same_v<Acc, double> && rows >= model.many_far_rows && blocks_at_once(plan) > 0;
+        if ((beyond && !packs && passes(plan, rows, step)) || packs_one_block(plan)) return Panels::passing;
         const std::int64_t least = far || packs_for_fewer_rows(plan) ? model.many_far_rows : model.many_rows;
         const bool many = rows >= least && plan.panels() >= kManyPanels;
         return many && (plan.a_runs_along() || model.across_too) ? Panels::chunks : Panels::in_place;
@@ -403,6 +405,8 @@ void choose_columns(Plan<In, Acc>& plan) {
                        : nr == plan.kernels->wide.nr     ? plan.kernels->packing_wide
                        : nr == plan.kernels->standard.nr ? plan.kernels->packing
                                                          : nullptr;
+    if ((plan.panels_b == Panels::strips || plan.panels_b == Panels::chunks) && p.n % nr == 0 && packs_groups(plan))
+        plan.packing = plan.kernels->packing_groups[static_cast<int>(plan.source_b)];
     if (plan.panels_b == Panels::strips) {
         const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
         plan.strip =
@@ -490,7 +494,7 @@ void choose_tasks(Plan<In, Acc>& plan, int threads, bool may_split) {
     const Lowered& p = plan.p;
     choose_block(plan);
     plan.widen_on_load = widens_on_load(plan);
-    plan.family = choose_family(plan, threads);
+    plan.family = choose_family(plan);
     if (plan.kernels->panel.mr == plan.family.mr && plan.kernels->panel.nr == plan.family.nr && caches().large_l2() &&
         plan.waits_for_rows())
         plan.family = plan.kernels->panel;

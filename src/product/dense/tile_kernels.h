@@ -115,8 +115,31 @@ class TileKernels {
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         const Panel<In> b = columns_.at(j);
         plan_.packing[a.rows.size() - 1](
-            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kPackStepsAhead * b.pitch, lines}, a.data, b.data,
+            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, plan_.pack_ahead(b.pitch), lines}, a.data, b.data,
             columns_.packed_here(packed, j), c);
+    }
+
+    /// All columns of the chunk, packed, for one row: two panels at a time that are half of the columns apart. Their
+    /// sums are in the nearest cache, so the kernel's loop is not cut to prefetch them: the hardware prefetches by the
+    /// addresses of instructions.
+    void multiply_far(const RowPanel<In>& a, Write write, const Partial<Acc>& partial, std::int64_t first) {
+        const std::int64_t width = nr_ / 2, pairs = current_.columns.size() / nr_, step = width * current_.groups;
+        const Block block{current_.groups, a.pitch, width, nr_, nr_, Write::store, 0, nullptr, pairs * step, true};
+        Acc* const c = sums_at(a.rows, 0, partial, first).data;
+        const In* b = pairs > 0 ? columns_.at(0).data : nullptr;
+        for (std::int64_t j = 0; j < pairs * width; j += width, b += step) {
+            plan_.family.whole[0](block, a.data, b, crossing_);
+            if (write == Write::subtract) negate(crossing_, nr_);
+            for (std::int64_t half = 0; half < 2; ++half) {
+                const Acc* const from = crossing_ + half * width;
+                Acc* const to = c + j + half * pairs * width;
+                if (write == Write::store)
+                    std::copy_n(from, width, to);
+                else
+                    plan_.kernels->add_to(to, from, width);
+            }
+        }
+        for (std::int64_t j = pairs * nr_; j < current_.columns.size(); j += nr_) multiply(a, j, write, partial, first);
     }
 
   private:

@@ -279,11 +279,12 @@ bool cut_blocked(Plan<In, Acc>& plan) {
 template <class In, class Acc>
 void run_tiles(const Plan<In, Acc>& plan, Subnormals subnormals) {
     const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * threads_here()));
-    parallel_for(plan.tiles(), grain, [&](std::int64_t begin, std::int64_t end) {
+    const auto run = [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         Worker<In, Acc> worker(plan);
         for (std::int64_t i = begin; i < end; ++i) worker.run(tile_at(plan, i));
-    });
+    };
+    parallel_for(plan.tiles(), grain, run, plan.part == Part::whole ? Pieces::alike : Pieces::unlike);
 }
 
 /// The most bytes of a single panel of columns that are packed before many rows.
