@@ -26,13 +26,14 @@ struct PackedColumns {
     std::int64_t first;  // of these columns, the one that counts as 0
 };
 
-/// Plain columns, from the chunk's first and the first k of its buffer, which the kernels of the first rows pack.
+/// Adjacent columns as they are stored, from the chunk's first and the first k of its buffer, which the kernels of the
+/// first rows pack. Rows and pitches count stored elements.
 template <class In>
 struct ColumnsInPlace {
-    const In* data;  // or null
+    const void* data;  // or null
     std::int64_t pitch;
     In* packed;  // the buffer
-    const In* next;  // the panel that is packed after the chunk's last one, or null
+    const void* next;  // the panel that is packed after the chunk's last one, or null
     std::int64_t next_k;  // its rows
 };
 
@@ -84,11 +85,13 @@ class PackedPanels {
             const bool more = column + p_.nr_ < columns_.end;
             takes_rows_ = false, next_ = more ? column + p_.nr_ : columns_.begin, at_ = k_.begin, lines.left = 0;
             const ColumnsInPlace<In>& from = p_.in_place_;
-            const In* const packed_next = packs_ && more ? from.data + next_ : last_ && !more ? from.next : nullptr;
+            const std::int64_t size = p_.stored_size();
             in_place_ = {};
-            if (packed_next)
-                in_place_ = lines_of(packed_next, more ? k_.size() : from.next_k, p_.nr_ * std::int64_t{sizeof(In)},
-                                     from.pitch * std::int64_t{sizeof(In)});
+            if (packs_ && more)
+                in_place_ = lines_of(p_.stored(next_, k_.begin), k_.size() * p_.plan_.kernels->group, p_.nr_ * size,
+                                     from.pitch * size);
+            else if (last_ && !more && from.next)
+                in_place_ = lines_of(from.next, from.next_k, p_.nr_ * size, from.pitch * size);
         }
         /// Continues with further lines once the previous ones have been asked for.
         void refill() {
@@ -119,6 +122,12 @@ class PackedPanels {
     const In* row(std::int64_t i) const { return reinterpret_cast<const In*>(a_ + i * lda_); }
     const In* panel(std::int64_t column, std::int64_t k) const {
         return b_.data + (k - b_.from) * b_.columns + (b_.first + column) * (k + block_ <= depth_ ? block_ : b_.last);
+    }
+
+    std::int64_t stored_size() const { return static_cast<std::int64_t>(size_of(plan_.p.b_type)); }
+    /// A row of columns in place.
+    const void* stored(std::int64_t column, std::int64_t k) const {
+        return advance(in_place_.data, (k - b_.from) * plan_.kernels->group * in_place_.pitch + column, plan_.p.b_type);
     }
 
     /// Some panels of rows with all panels of columns; `next` are the rows after them. `packs`: the first panel of rows
@@ -157,8 +166,8 @@ class PackedPanels {
                           Acc* c) const {
         const std::int64_t pitch = in_place_.pitch;
         plan_.packing[rows - 1](
-            {block.kc, lda_, pitch, block.ldc, nr_, block.write, kPackStepsAhead * pitch, block.lines}, a,
-            in_place_.data + (k - b_.from) * pitch + j, in_place_.packed + (panel(j, k) - b_.data), c);
+            {block.kc, lda_, pitch, block.ldc, nr_, block.write, plan_.pack_ahead(pitch), block.lines}, a,
+            static_cast<const In*>(stored(j, k)), in_place_.packed + (panel(j, k) - b_.data), c);
     }
 
     const Plan<In, Acc>& plan_;

@@ -405,6 +405,8 @@ void choose_columns(Plan<In, Acc>& plan) {
                        : nr == plan.kernels->wide.nr     ? plan.kernels->packing_wide
                        : nr == plan.kernels->standard.nr ? plan.kernels->packing
                                                          : nullptr;
+    if ((plan.panels_b == Panels::strips || plan.panels_b == Panels::chunks) && p.n % nr == 0 && packs_groups(plan))
+        plan.packing = plan.kernels->packing_groups[static_cast<int>(plan.source_b)];
     if (plan.panels_b == Panels::strips) {
         const std::int64_t line = 64 / static_cast<std::int64_t>(size_of(p.b_type));
         plan.strip =

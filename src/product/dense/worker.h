@@ -150,7 +150,7 @@ class Worker {
             kernels_.finishes = (stores_groups() || stores_at_once()) && current_.block.end >= end;
             const Write write = first && k == begin ? plan_.first : Write::add;
             // If B passes, it is brought panel by panel.
-            next_block_.find(plan_, current_.a, plan_.panels_b == Panels::passing ? nullptr : current_.b, tile.rows,
+            next_block_.find(plan_, current_.a, current_.b, plan_.panels_b == Panels::passing, tile.rows,
                              current_.columns, current_.next_block(),
                              row_panels * ceil_div(current_.columns.size(), nr_) * current_.groups);
             if (plan_.rows_stay()) {
@@ -215,15 +215,18 @@ class Worker {
         const std::int64_t group = plan_.kernels->group, block = plan_.block / group, n = current_.columns.size();
         ColumnsInPlace<In> in_place{};
         if (packs_on_the_way()) {
-            const std::int64_t pitch = p_.roles.summed.axes[0].b;
-            const In* const columns = static_cast<const In*>(current_.b) + current_.columns_b[0];
-            const bool more_k = k.end < p_.k, more_columns = current_.columns.end < p_.n;
-            const Range next = more_k ? Range{k.end, std::min(k.end + k.size(), p_.k)} : Range{0, k.size()};
-            in_place = {columns + k.begin * pitch, pitch, columns_.packed(),
-                        more_k         ? columns + next.begin * pitch
-                        : more_columns ? columns + n
+            const std::int64_t pitch = p_.roles.summed.axes[0].b, first = k.begin * group, step = k.size() * group,
+                               end = k.end * group;
+            const auto at = [&](std::int64_t row, std::int64_t column) {
+                return advance(current_.b, current_.columns_b[0] + row * pitch + column, p_.b_type);
+            };
+            // The same columns further on, or those that follow.
+            const bool more_k = end < p_.k, more_columns = current_.columns.end < p_.n;
+            in_place = {at(first, 0), pitch, columns_.packed(),
+                        more_k         ? at(end, 0)
+                        : more_columns ? at(0, n)
                                        : nullptr,
-                        next.size()};
+                        more_k ? std::min(step, p_.k - end) : step};
         }
         for (std::int64_t i = 0; !in_place.data && k.begin + i * block < k.end; ++i) {
             const std::int64_t first = (k.begin + i * block) * group;
@@ -379,12 +382,12 @@ class Worker {
         for (std::int64_t r = 0; r < panels; r += most)
             find_rows(tile_rows, {r, std::min(r + most, panels)}, panels, rows_of_panels_ + r,
                       packed_a_ + r * mr_ * pitch_);
-        const bool passing = plan_.panels_b == Panels::passing;
-        if (passing) columns_.find();
+        const bool in_place = plan_.panels_b == Panels::passing || plan_.packing;
+        if (in_place) columns_.find_in_place();
         const std::int64_t together = stored_columns(plan_);
         for (std::int64_t s = 0; s < current_.columns.size(); s += plan_.strip) {
             const Range strip{s, std::min(s + plan_.strip, current_.columns.size())};
-            if (!passing) columns_.pack(strip);
+            if (!in_place) columns_.pack(strip);
             PrefetchLines next = wanted_.after_strip(strip, panels);
             const bool at_once = stores_at_once(), several = together > plan_.strip;
             const std::int64_t begin = s / together * together;
@@ -400,7 +403,7 @@ class Worker {
                     const bool whole = j + nr_ <= current_.columns.size();
                     next_block_.refill(next);
                     if (r == 0 && plan_.packing && whole)
-                        kernels_.multiply_packing(rows_of_panels_[r], j, {j, j + nr_}, write, sums, top, &next);
+                        kernels_.multiply_packing(rows_of_panels_[r], j, strip, write, sums, top, nullptr);
                     else if (whole && inside)
                         tiles(kernels_, rows_of_panels_[r], j);
                     else
