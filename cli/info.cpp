@@ -31,8 +31,8 @@ std::vector<Peak> peaks(const tenon::Machine& machine) {
     std::vector<Peak> found;
     for (const std::string& set : machine.instruction_sets)
         for (const int threads : thread_counts())
-            found.push_back({set, threads, tenon::measure_peak(set, DType::float32, threads),
-                             tenon::measure_peak(set, DType::float64, threads)});
+            found.push_back({set, threads, tenon::measure_peak(DType::float32, threads, set),
+                             tenon::measure_peak(DType::float64, threads, set)});
     return found;
 }
 

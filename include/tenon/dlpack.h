@@ -48,7 +48,7 @@ TENON_API DLManagedTensor* to_dlpack_unversioned(const Tensor& x, const DlpackOp
 /// A tensor of the producer's memory: on the CPU (and what is pinned for a GPU), or a CUDA device that Tenon can use.
 /// The tensor owns `managed` once the call returns; where it throws, nothing has happened to it. Throws ValueError for
 /// another major version or device, TypeError for a type that is no DType (lanes, complex, 8-bit floating), ShapeError
-/// for extents below 0 and more than kMaxRank axes.
+/// for extents below 0, more than kMaxRank axes, and elements that lie more bytes apart than fit 63 bits.
 TENON_API Tensor from_dlpack(DLManagedTensorVersioned* managed);
 TENON_API Tensor from_dlpack(DLManagedTensor* managed);
 

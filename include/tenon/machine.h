@@ -42,7 +42,7 @@ TENON_API Machine machine();
 /// set `baseline` of x86-64 has no fused multiply-add and calls the C library's. Throws ValueError for an instruction
 /// set that machine() does not list or a thread count below 1, TypeError for a dtype of which the instruction set has
 /// no such instruction.
-TENON_API double measure_peak(const std::string& instruction_set, DType dtype, int threads);
+TENON_API double measure_peak(DType dtype, int threads, const std::string& instruction_set);
 
 /// Bytes a second from and to main memory.
 struct Bandwidth {
@@ -62,7 +62,7 @@ TENON_API Bandwidth measure_bandwidth(int threads);
 /// Bytes a second that are read, each thread an array of its own of so many bytes (rounded to 8 KiB), again and again:
 /// from the nearest cache that holds it. The best of several runs, all threads together; takes about 50 ms. Throws
 /// ValueError for an instruction set that machine() does not list and for bytes or a thread count below 1, MemoryError.
-TENON_API double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads);
+TENON_API double measure_read(std::int64_t bytes, int threads, const std::string& instruction_set);
 
 /// Where operands are read from.
 enum class MemoryLevel : std::uint8_t { l1, l2, l3, memory };

@@ -1,9 +1,30 @@
 // Losses, and what goes with them.
+#include <array>
 
 #include "ops/ops.h"
+#include "primitive/custom.h"
 #include "tenon/random.h"
 
 namespace tenon {
+namespace {
+
+/// One element of each row: x[i, columns[i]].
+Tensor picked(const Tensor& x, const Tensor& columns) {
+    const std::int64_t rows = x.extent(0), all = x.extent(1);
+    const Tensor y = gather(reshape(x, {-1}), columns + iota(rows, DType::int64) * Tensor(all));
+    if (x.device() != Device::cpu()) return y;
+    // As the tangent of a sum of rows whose other elements are 0: its transpose joins the one pass over rows that gives
+    // the gradient of what else is computed of them. That of the gather would be a scatter to zeros in memory.
+    const std::array<Tensor, 2> args{x, columns};
+    return with_custom_tangent(y, args, [all](std::span<const Tensor> in, const Tensor&, std::span<const Tensor> d) {
+        constexpr std::int64_t kExact = std::int64_t{1} << 24;
+        const DType number = in[0].dtype() == DType::float32 && all <= kExact ? DType::float32 : DType::int64;
+        const Tensor here = equal(expand_dims(astype(in[1], number), -1), iota(all, number));
+        return sum(select(here, d[0], Tensor(0.0)), -1);
+    });
+}
+
+}  // namespace
 
 Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
     check_defined("one_hot", labels);
@@ -34,13 +55,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     const std::int64_t classes = logits.shape().back(), n = labels.size();
     const void* site = __builtin_return_address(0);
     return widened("cross_entropy", logits, [&](const Tensor& v) {
-        const Tensor at = checked_positions("cross_entropy", reshape(labels, {n}), classes, site) +
-                          iota(n, DType::int64) * Tensor(classes);
+        const Tensor columns = checked_positions("cross_entropy", reshape(labels, {n}), classes, site);
         // log_softmax is computed for the labels' elements alone: that of all classes would have to be stored.
         const Tensor x = reshape(v, {n, classes}), largest = stop_gradient(max(x, -1, true));
         const Tensor shifted = x - largest, total = log(sum(exp(shifted), -1, true));
-        const Tensor picked = gather(reshape(x, {-1}), at) - reshape(largest, {n}) - reshape(total, {n});
-        const Tensor loss = negative(mean(picked));
+        const Tensor of_labels = picked(x, columns) - reshape(largest, {n}) - reshape(total, {n});
+        const Tensor loss = negative(mean(of_labels));
         if (label_smoothing == 0) return loss;
         return (1 - label_smoothing) * loss - label_smoothing * mean(shifted - total);
     });

@@ -111,7 +111,8 @@ std::vector<T> elements_of(const Matrix& x, std::int64_t batch) {
 /// The largest error of an element, of its bound. T sums with a hundred times the product's precision, or more.
 template <class T>
 double worst_of_bound(const Problem& p, const Matrix& a, const Matrix& b, Array& c) {
-    const std::vector<T> x = elements_of<T>(a, p.batch), y = elements_of<T>(b, p.batch);
+    const std::vector<T> x = elements_of<T>(a, p.batch), y = elements_of<T>(b, p.batch),
+                         z = elements_of<T>(matrix(c), p.batch);
     const double u = p.type == DType::float64 ? 0x1p-53 : 0x1p-24;
     const double rounding = p.out == DType::bfloat16 ? 0x1p-8 : p.out == DType::float16 ? 0x1p-11 : 0;
     const double least = p.out == DType::bfloat16 ? 0x1p-134 : p.out == DType::float16 ? 0x1p-25 : 0;  // subnormal
@@ -131,8 +132,7 @@ double worst_of_bound(const Problem& p, const Matrix& a, const Matrix& b, Array&
             const double exact = static_cast<double>(sum[j]);
             const double bound = static_cast<double>(p.k + 2) * u * static_cast<double>(magnitude[j]) +
                                  rounding * std::abs(exact) * 1.01 + least;
-            const double error =
-                std::abs(static_cast<double>(static_cast<T>(c.get(row * p.n + static_cast<std::int64_t>(j))) - sum[j]));
+            const double error = std::abs(static_cast<double>(z[static_cast<std::size_t>(row) * n + j] - sum[j]));
             worst = std::max(worst, error / bound);
         }
     }

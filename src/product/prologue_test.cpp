@@ -142,6 +142,8 @@ TEST(Prologue, HasTheBitsOfTheTapeAndTheProductApart) {
                 for (int which = 1; which <= 3; ++which) {
                     ++seed;
                     const testing::Setting& set = sets[seed % sets.size()];
+                    // Its multiply-adds are calls, so it takes more time than the others together.
+                    if (set.isa == Isa::baseline && k > kSplitK && seed / sets.size() % 4 != 0) continue;
                     const WithSetting with(set, 1 + static_cast<int>(seed % 4));
                     const bool epilogue = seed % 3 == 0;
                     Finish finish;

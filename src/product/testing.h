@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <random>
 #include <string>
@@ -115,6 +116,27 @@ class Array {
             position += i % layout_.shape[axis] * layout_.strides[axis];
         return at_position(position);
     }
+    /// Passes the elements in row-major order without a division for each.
+    class Walk {
+      public:
+        explicit Walk(Array& of) : of_(of) {}
+        void* element() const { return of_.at_position(position_); }
+        void next() {
+            const Layout& layout = of_.layout_;
+            for (int axis = layout.rank() - 1; axis >= 0; --axis) {
+                std::int64_t& own = index_[static_cast<std::size_t>(axis)];
+                position_ += layout.strides[axis];
+                if (++own < layout.shape[axis]) return;
+                position_ -= own * layout.strides[axis];
+                own = 0;
+            }
+        }
+
+      private:
+        Array& of_;
+        std::array<std::int64_t, kMaxRank> index_{};
+        std::int64_t position_ = 0;
+    };
     double get(std::int64_t i) { return to_double(at(i), dtype_); }
     void set(std::int64_t i, double x) { from_double(x, at(i), dtype_); }
     std::int64_t count() const { return layout_.count(); }
@@ -123,15 +145,17 @@ class Array {
     /// Integers: any bits.
     Array& randomize(unsigned seed) {
         std::mt19937_64 random(seed);
-        for (std::int64_t i = 0; i < count(); ++i) {
+        Walk walk(*this);
+        for (std::int64_t i = 0; i < count(); ++i, walk.next()) {
             if (is_integer(dtype_)) {
                 const std::uint64_t bits = random();
-                std::memcpy(at(i), &bits, size_of(dtype_));
+                std::memcpy(walk.element(), &bits, size_of(dtype_));
             } else if (dtype_ == DType::float64) {
-                set(i,
-                    static_cast<double>(static_cast<std::int64_t>(random() >> 11) - (std::int64_t{1} << 52)) * 0x1p-52);
+                const std::int64_t steps = static_cast<std::int64_t>(random() >> 11) - (std::int64_t{1} << 52);
+                from_double(static_cast<double>(steps) * 0x1p-52, walk.element(), dtype_);
             } else {
-                set(i, static_cast<double>(static_cast<std::int64_t>(random() >> 39) - (1 << 24)) * 0x1p-24);
+                const std::int64_t steps = static_cast<std::int64_t>(random() >> 39) - (1 << 24);
+                from_double(static_cast<double>(steps) * 0x1p-24, walk.element(), dtype_);
             }
         }
         return *this;
@@ -182,8 +206,11 @@ inline bool is_nan(const void* p, DType t) { return is_floating(t) && to_double(
 /// -1 if the bits are equal, otherwise the first position that differs. NaNs are equal, since their sign and payload
 /// are outside the law.
 inline std::int64_t first_difference(Array& x, Array& y, DType t) {
-    for (std::int64_t i = 0; i < x.count(); ++i)
-        if (std::memcmp(x.at(i), y.at(i), size_of(t)) != 0 && !(is_nan(x.at(i), t) && is_nan(y.at(i), t))) return i;
+    Array::Walk p(x), q(y);
+    for (std::int64_t i = 0; i < x.count(); ++i, p.next(), q.next())
+        if (std::memcmp(p.element(), q.element(), size_of(t)) != 0 &&
+            !(is_nan(p.element(), t) && is_nan(q.element(), t)))
+            return i;
     return -1;
 }
 

@@ -68,12 +68,12 @@ Ceilings measure_ceilings(int threads, const std::string& instruction_set) {
     const auto raise = [](double& rate, double measured) { rate = std::max(rate, measured); };
     // Another process may take a share of the machine for a while, so the best of several rounds counts.
     for (int round = 0; round < 3; ++round) {
-        raise(c.float32, measure_peak(set, DType::float32, threads));
-        raise(c.float64, measure_peak(set, DType::float64, threads));
-        if (bf16) raise(c.bfloat16, measure_peak(set, DType::bfloat16, threads));
-        if (kBytes) raise(c.int8, measure_peak(set, DType::int8, threads));
+        raise(c.float32, measure_peak(DType::float32, threads, set));
+        raise(c.float64, measure_peak(DType::float64, threads, set));
+        if (bf16) raise(c.bfloat16, measure_peak(DType::bfloat16, threads, set));
+        if (kBytes) raise(c.int8, measure_peak(DType::int8, threads, set));
         for (std::size_t level = 0; level + 1 < kMemoryLevels; ++level)
-            raise(c.read[level], measure_read(set, arrays[level], threads));
+            raise(c.read[level], measure_read(arrays[level], threads, set));
     }
     // bfloat16 may be widened to float32, whose peak is higher than that of its own instruction on some CPUs.
     c.bfloat16 = std::max(c.bfloat16, c.float32);

@@ -27,8 +27,8 @@ TEST(Machine, IsConsistent) {
 
 TEST(Machine, EveryInstructionSetHasAPeak) {
     for (const std::string& set : machine().instruction_sets) {
-        EXPECT_GT(measure_peak(set, DType::float32, 1), 0);
-        EXPECT_GT(measure_peak(set, DType::float64, 2), 0);
+        EXPECT_GT(measure_peak(DType::float32, 1, set), 0);
+        EXPECT_GT(measure_peak(DType::float64, 2, set), 0);
     }
 }
 
@@ -44,8 +44,8 @@ TEST(Machine, CachesHaveSizesAndAreRead) {
     EXPECT_GE(l1, 4 << 10);
     EXPECT_GE(l2, l1);
     EXPECT_GE(l3, l2);
-    EXPECT_GT(measure_read(machine().instruction_set, l1 / 2, 1), 0);
-    EXPECT_GT(measure_read("baseline", 1, 2), 0);  // of the least array there is
+    EXPECT_GT(measure_read(l1 / 2, 1, machine().instruction_set), 0);
+    EXPECT_GT(measure_read(1, 2, "baseline"), 0);  // of the least array there is
 }
 
 TEST(Machine, DotProductInstructionsHaveAPeakWhereTheyAre) {
@@ -55,19 +55,19 @@ TEST(Machine, DotProductInstructionsHaveAPeakWhereTheyAre) {
     };
     if (supported(Isa::avx512)) {
         if (has("avx512_bf16"))
-            EXPECT_GT(measure_peak("avx512", DType::bfloat16, 1), 0);
+            EXPECT_GT(measure_peak(DType::bfloat16, 1, "avx512"), 0);
         else
-            EXPECT_THROW(measure_peak("avx512", DType::bfloat16, 1), TypeError);
+            EXPECT_THROW(measure_peak(DType::bfloat16, 1, "avx512"), TypeError);
     }
-    EXPECT_THROW(measure_peak("baseline", DType::bfloat16, 1), TypeError);
+    EXPECT_THROW(measure_peak(DType::bfloat16, 1, "baseline"), TypeError);
 }
 
 TEST(Machine, EveryX86HasAPeakOf8BitIntegers) {
     for (const std::string& set : machine().instruction_sets) {
 #if defined(__x86_64__)
-        EXPECT_GT(measure_peak(set, DType::int8, 1), 0) << set;
+        EXPECT_GT(measure_peak(DType::int8, 1, set), 0) << set;
 #else
-        EXPECT_THROW(measure_peak(set, DType::int8, 1), TypeError) << set;
+        EXPECT_THROW(measure_peak(DType::int8, 1, set), TypeError) << set;
 #endif
     }
 }
@@ -88,13 +88,13 @@ TEST(Machine, TheRooflineIsTheLesserOfPeakAndBandwidth) {
 }
 
 TEST(Machine, RefusesWhatItHasNot) {
-    EXPECT_THROW(measure_peak("sse9", DType::float32, 1), ValueError);
-    EXPECT_THROW(measure_peak("baseline", DType::int32, 1), TypeError);
-    EXPECT_THROW(measure_peak("baseline", DType::float32, 0), ValueError);
+    EXPECT_THROW(measure_peak(DType::float32, 1, "sse9"), ValueError);
+    EXPECT_THROW(measure_peak(DType::int32, 1, "baseline"), TypeError);
+    EXPECT_THROW(measure_peak(DType::float32, 0, "baseline"), ValueError);
     EXPECT_THROW(measure_bandwidth(-1), ValueError);
-    EXPECT_THROW(measure_read("sse9", 1024, 1), ValueError);
-    EXPECT_THROW(measure_read("baseline", 1024, 0), ValueError);
-    EXPECT_THROW(measure_read("baseline", 0, 1), ValueError);
+    EXPECT_THROW(measure_read(1024, 1, "sse9"), ValueError);
+    EXPECT_THROW(measure_read(1024, 0, "baseline"), ValueError);
+    EXPECT_THROW(measure_read(0, 1, "baseline"), ValueError);
 }
 
 TEST(Machine, MoreThreadsThanCpusHaveNoMore) {

@@ -111,7 +111,7 @@ std::int64_t bandwidth_array_bytes() {
 
 }  // namespace
 
-double measure_peak(const std::string& instruction_set, DType dtype, int threads) {
+double measure_peak(DType dtype, int threads, const std::string& instruction_set) {
     check_threads("measure_peak", threads);
     const Isa set = named("measure_peak", instruction_set);
     const PeakLoops& loop = loops(set);
@@ -136,7 +136,7 @@ double measure_peak(const std::string& instruction_set, DType dtype, int threads
     throw TypeError(text("measure_peak: ", instruction_set, " of this CPU has no multiply-add of ", name(dtype)));
 }
 
-double measure_read(const std::string& instruction_set, std::int64_t bytes, int threads) {
+double measure_read(std::int64_t bytes, int threads, const std::string& instruction_set) {
     check_threads("measure_read", threads);
     if (bytes < 1) throw ValueError(text("measure_read: an array of ", bytes, " bytes; it has at least one"));
     const PeakLoops& loop = loops(named("measure_read", instruction_set));

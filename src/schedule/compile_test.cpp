@@ -87,6 +87,22 @@ TEST(Compile, SoAreTheirGradients) {
     }
 }
 
+// What is picked of each row is part of the pass over rows in the gradient: nothing is scattered to zeros.
+TEST(Compile, TheGradientOfCrossEntropyIsOnePassOverTheRows) {
+    const Tensor x = values({32, 48}), labels = random::randint(random::Key(3), {32}, 0, 48).eval();
+    for (const double smoothing : {0.0, 0.1}) {
+        auto [loss, pull] =
+            vjp([&](const Tree& t) { return Tree(cross_entropy(t.tensor(), labels, smoothing)); }, Tree(x));
+        const Tensor gradient = pull(Tree(Tensor(1.0f))).tensor();
+        int passes = 0;
+        for (const Task& t : compiled({loss.tensor(), gradient})->tasks)
+            passes += t.kind == Kind::rows && !t.out.empty() && t.out.back().view.shape().rank() == 2;
+        EXPECT_EQ(passes, 1);
+        const std::string text = explain({loss.tensor(), gradient});
+        EXPECT_EQ(text.find("scatter"), std::string::npos) << text;
+    }
+}
+
 TEST(Compile, PointwiseWorkIsOnePass) {
     const Tensor x = values({6, 40}), y = values({40});
     EXPECT_EQ(kinds(*compiled(gelu(x * y + 0.5))), kTape);

@@ -2,6 +2,8 @@
 #include "tenon/dlpack.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <limits>
 #include <memory>
 
 #include "base/text.h"
@@ -133,14 +135,26 @@ Device device_of(const DLDevice& d) {
     return Device::cuda(Gpu::at(d.device_id).index());
 }
 
-Layout layout_of(const DLTensor& t) {
+Layout layout_of(const DLTensor& t, DType dtype) {
     if (t.ndim < 0) throw ShapeError(text("from_dlpack: ", t.ndim, " axes"));
     const auto rank = static_cast<std::size_t>(t.ndim);
     if (rank > 0 && !t.shape) throw ShapeError("from_dlpack: no extents");
     const Shape shape{std::span<const std::int64_t>(t.shape, rank)};
-    count(shape);  // throws
-    Layout layout = Layout::contiguous(shape);
+    Layout layout = Layout::contiguous(shape);  // throws
     if (t.strides && rank > 0) layout.strides = Strides(std::span<const std::int64_t>(t.strides, rank));
+    // Positions and sizes are computed in bytes.
+    const auto size = static_cast<std::int64_t>(size_of(dtype));
+    std::int64_t bytes = 0, last = 0;
+    bool overflow = __builtin_mul_overflow(layout.count(), size, &bytes);
+    for (int i = 0; bytes > 0 && i < layout.rank(); ++i) {
+        std::int64_t step = 0, way = 0;
+        overflow = overflow || layout.strides[i] == std::numeric_limits<std::int64_t>::min() ||
+                   __builtin_mul_overflow(std::abs(layout.strides[i]), size, &step) ||
+                   __builtin_mul_overflow(layout.shape[i] - 1, step, &way) || __builtin_add_overflow(last, way, &last);
+    }
+    if (overflow)
+        throw ShapeError(text("from_dlpack: shape ", to_string(shape), ", strides ", to_string(layout.strides), " of ",
+                              name(dtype), ": the bytes between its elements do not fit 63 bits"));
     return layout;
 }
 
@@ -149,7 +163,7 @@ template <class Managed>
 Tensor imported(Managed* managed) {
     const DLTensor& t = managed->dl_tensor;
     const DType dtype = dtype_of(t.dtype);
-    const Layout layout = layout_of(t);
+    const Layout layout = layout_of(t, dtype);
     const Device device = device_of(t.device);
     const std::int64_t n = layout.count();
     if (!t.data && n > 0) throw ValueError("from_dlpack: no memory");

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <vector>
 
 #include "schedule/dlpack_abi.h"
@@ -148,6 +149,13 @@ TEST(DlpackTest, WhatIsRefusedStaysTheProducers) {
     refused([](M& m) { m.dl_tensor.ndim = -1; }, shape);
     refused([](M& m) { m.dl_tensor.shape[0] = -1; }, shape);
     refused([](M& m) { m.dl_tensor.shape = nullptr; }, shape);
+    // Numbers of elements and strides that fit 63 bits, in bytes that do not.
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    refused([](M& m) { m.dl_tensor.shape[0] = most; }, shape);
+    for (const std::int64_t s : {most, most / 4, -most / 4, std::numeric_limits<std::int64_t>::min()}) {
+        std::int64_t stride = s;
+        refused([&](M& m) { m.dl_tensor.strides = &stride; }, shape);
+    }
     EXPECT_THROW(from_dlpack(static_cast<DLManagedTensor*>(nullptr)), ValueError);
     EXPECT_THROW(to_dlpack(arange(3), {.stream = 5}), ValueError);
     EXPECT_THROW(to_dlpack(Tensor()), ValueError);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/caches.h"
 #include "product/contract.h"
 #include "schedule/digits.h"
 
@@ -12,8 +13,8 @@ namespace {
 /// A result that stays in the last level of cache is stored and read again at less cost than a prologue, because a
 /// product with a prologue cannot read that operand in place. Two threads of a Zen 4, stored relative to joined: 0.6 to
 /// 1.0 of the time for 4 MB, 1.0 to 1.14 for 16 MB; with 16 multiply-adds for each element, 0.86 to 1.05 for 16 MB. One
-/// thread of an Emerald Rapids, 12 MB of gelu for 384 columns: 0.90 to 0.96.
-constexpr std::int64_t kCachedBytes = 12 << 20;
+/// thread of an Emerald Rapids, 12 MB of gelu for 384 columns: 0.90 to 0.96. Both count on 32 MiB.
+double cached_bytes() { return static_cast<double>(caches().l3_of_one_core()) * 3 / 8; }
 constexpr double kMinUses = 32;
 
 /// Calls f with contract's arguments.
@@ -48,7 +49,7 @@ struct Work {
 
     const char* declines(double multiply_adds, DType type) const {
         const auto elements = static_cast<double>(count(draft.out_layouts[0].shape));
-        if (elements * static_cast<double>(size_of(type)) <= static_cast<double>(kCachedBytes))
+        if (elements * static_cast<double>(size_of(type)) <= cached_bytes())
             return "what the work gives stays in cache";
         return multiply_adds < kMinUses * elements ? "too few multiply-adds for each element" : nullptr;
     }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "base/caches.h"
 #include "base/parallel.h"
 #include "product/chain/cost.h"
 #include "product/dense/blocked.h"
@@ -14,13 +13,6 @@
 namespace tenon::product::chain {
 namespace {
 
-/// Half of L2, for z of a block.
-std::int64_t block_bytes() { return caches().l2 / 2; }
-/// Bytes of the intermediate, written and read, up to which separate products find it in the last level of cache and
-/// pack panels once for all rows. Two threads of a Zen 4, the time of separate products relative to blocks: without a
-/// tape, 0.6 to 1.0 at 8 MB, 0.9 to 1.1 at 16 MB, 1.05 to 1.8 from 32 MB on; with one, 0.8 to 1.05 at 16 MB, 1.2 to 1.5
-/// at 32 MB.
-constexpr double kCachedBytes = 16 << 20;
 /// Multiply-adds for each element of the weights in a block, below which packing the weights again costs too much.
 constexpr std::int64_t kMinUses = 192;
 
@@ -282,7 +274,7 @@ BlocksForm blocks_form(const Chain& chain, const Intermediate& intermediate, int
     if (kept && bytes_of(cut.in_a ? chain.b : chain.a) + bytes_of(chain.c) > most_weights(chain))
         return fail(kWeightsTooLarge);
     const ChainCost c = cost_of(chain, m);
-    if (c.intermediate_bytes <= kCachedBytes) return fail("the intermediate stays in cache as it is");
+    if (c.intermediate_bytes <= cached_bytes()) return fail("the intermediate stays in cache as it is");
     if (uses(chain, m, cut, form.block) < static_cast<double>(kMinUses))
         return fail("a block of rows is too small to pay for packing the weights again");
     if (c.intermediate_bytes * kOperationsPerByte < kMinGain * c.operations)

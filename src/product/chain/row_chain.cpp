@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "base/text.h"
+#include "product/chain/cost.h"
 #include "product/dense/blocked.h"
 #include "product/dense/plan.h"
 #include "product/dense/scratch.h"
@@ -17,13 +18,9 @@ namespace {
 
 using dense::ceil_div;
 
-/// Bytes of z in a block.
-constexpr std::int64_t kBlockBytes = 512 << 10;
 /// Rows of a block below which packing the other operands again for each block costs more than the saved memory
 /// traffic.
 constexpr std::int64_t kMinRows = 64;
-/// Bytes of the intermediate, written and read, that the last level of cache holds.
-constexpr double kCachedBytes = 16 << 20;
 
 using LabelList = std::span<const std::uint8_t>;
 
@@ -108,7 +105,7 @@ void cut(const RowChain& chain, Form& f) {
         size_of(f.intermediate) == size_of(chain.product) && tape::may_overwrite(*chain.rows, chain.z_input, 0);
     const std::size_t element = size_of(chain.product) + (f.in_place ? 0 : size_of(f.intermediate));
     const std::int64_t row_bytes = f.column.extent * static_cast<std::int64_t>(element);
-    f.block = std::clamp<std::int64_t>(kBlockBytes / row_bytes, 1, f.row.extent);
+    f.block = std::clamp<std::int64_t>(chain::block_bytes() / row_bytes, 1, f.row.extent);
     const std::int64_t wanted = num_threads() == 1 ? 1 : 2 * num_threads();
     while (f.block > kMinRows && f.outers * ceil_div(f.row.extent, f.block) < wanted) f.block = ceil_div(f.block, 2);
     f.blocks = ceil_div(f.row.extent, f.block);
@@ -258,7 +255,7 @@ double intermediate_bytes(const RowChain& chain) {
 const char* declines(const RowChain& chain) {
     const Form f = form_of(chain);
     if (f.unsupported) return f.unsupported;
-    if (intermediate_bytes(chain) <= kCachedBytes) return "the intermediate stays in cache as it is";
+    if (intermediate_bytes(chain) <= chain::cached_bytes()) return "the intermediate stays in cache as it is";
     if (f.block < std::min(kMinRows, f.row.extent))
         return "so few rows of the intermediate fit L2 that packing the other operands again costs more";
     return nullptr;

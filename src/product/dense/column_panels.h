@@ -71,15 +71,17 @@ class ColumnPanels {
     /// caller.
     In* packed_here(Range range, std::int64_t j) { return begin_packed(range, j); }
 
-    /// Each panel also prefetches its neighbour, unless a panel spans no more than the nearest cache.
+    /// Each panel also prefetches its neighbour, unless a panel spans no more than the nearest cache. Pitches count
+    /// stored elements.
     void find_in_place() {
         const std::int64_t columns = current_.columns.size(), pitch = current_.k_pitch;
         const bool passes = plan_.panels_b == Panels::passing,
                    compact = passes || plan_.in_cache ||
                              std::llabs(pitch) * current_.block.size() * std::int64_t{sizeof(In)} <= kCompactBytes;
-        const In* const first = static_cast<const In*>(current_.b) + current_.first_b + current_.columns_b[0];
+        const std::int64_t first = current_.first_b + current_.columns_b[0];
         for (std::int64_t j = 0; j < columns; j += nr_)
-            panels_[j / nr_] = {first + j, pitch, compact || j + nr_ >= columns ? 0 : nr_};
+            panels_[j / nr_] = {static_cast<const In*>(advance(current_.b, first + j, plan_.p.b_type)), pitch,
+                                compact || j + nr_ >= columns ? 0 : nr_};
     }
 
   private:

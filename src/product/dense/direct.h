@@ -68,8 +68,14 @@ struct Direct {
         Block whole_block = block, last_block = tail_block;
         columns(i >= tall, whole_block, last_block, a, b, c, [&] { whole_block.lines = last_block.lines = lines(); });
     }
+    /// Where a panel of columns is, and whether the first panel of rows was multiplied with it as it was packed.
+    struct Found {
+        const In* panel;
+        bool multiplied = false;
+    };
     /// The same for some panels of rows and some columns, from a whole panel on, with all of these rows for a panel of
-    /// columns before the next: `find(j, columns)` says where the panel at column j is.
+    /// columns before the next: `find(j, columns, a, c)` gives the panel at column j; a and c are those of the first
+    /// panel of rows.
     template <class Find>
     void by_columns(Range row_panels, Range columns, const In* a, Acc* c, Find find) const {
         const std::int64_t before = row_panels.begin * rows - std::max<std::int64_t>(row_panels.begin - tall, 0);
@@ -77,13 +83,14 @@ struct Direct {
         c += before * c_step;
         for (std::int64_t j = columns.begin; j < columns.end; j += nr) {
             const bool is_last = j == whole_columns;
-            const In* const b = find(j, std::min(nr, n - j));
             const char* rows_a = first_a;
             Acc* to = c + j;
+            const Found found = find(j, std::min(nr, n - j), reinterpret_cast<const In*>(first_a), to);
             for (std::int64_t i = row_panels.begin; i < row_panels.end; ++i) {
                 const bool less = i >= tall;
-                (is_last ? tail : whole)[less](is_last ? tail_block : block, reinterpret_cast<const In*>(rows_a), b,
-                                               to);
+                if (i > row_panels.begin || !found.multiplied)
+                    (is_last ? tail : whole)[less](is_last ? tail_block : block, reinterpret_cast<const In*>(rows_a),
+                                                   found.panel, to);
                 rows_a += panel_rows(i) * a_step, to += panel_rows(i) * c_step;
             }
         }

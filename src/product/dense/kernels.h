@@ -201,6 +201,9 @@ struct KernelSet {
     PackAcross<In> transposed_a[kSourceCount];
     // Of the columns of `standard` and of `wide`, by rows - 1; or null.
     const PackingKernel<In, Acc>*packing, *packing_wide;
+    // By the source of B, of the columns of `wide`: columns of narrow elements that are adjacent, whose groups it puts
+    // together. Block::ldb and ahead count stored elements, and b points to them. Null if there is none.
+    const PackingKernel<In, Acc>* packing_groups[kSourceCount];
     // Of the columns of `narrow` and of `standard`; null if there is none.
     PartKernels<In, Acc> part[2];
 };

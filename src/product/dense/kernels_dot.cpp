@@ -5,6 +5,7 @@
 #include "product/chain/micro.h"
 #include "product/dense/micro.h"
 #include "product/dense/pack.h"
+#include "product/dense/packing_kernel.h"
 #include "product/dense/widened_row.h"
 
 namespace tenon::product::dense {
@@ -165,6 +166,7 @@ constexpr DotKernels dot_kernels() {
     accept_few<BrainPairs, Brain, false>(all.bf16, Source::bfloat16, std::make_integer_sequence<int, kDotRows>{});
     all.bf16.dot[static_cast<int>(Source::bfloat16)][0] = pairs_row_kernel<BrainPairs, Brain>;
     accept_transposed<BrainPairs>(all.bf16);
+    accept_packing_groups<BrainPairs, Brain>(all.bf16, Source::bfloat16);
     all.int8 = kernel_set<ByteQuads>(4);
     // Lines belong to A and are unsigned; columns across k belong to B and are signed.
     all.int8.lines[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::lines;
@@ -174,6 +176,8 @@ constexpr DotKernels dot_kernels() {
     accept_few<ByteQuads, ByteGroups<0>, false>(all.int8, Source::int8, std::make_integer_sequence<int, kDotRows>{});
     accept_few<ByteQuads, ByteGroups<0x80>, false>(all.int8, Source::uint8,
                                                    std::make_integer_sequence<int, kDotRows>{});
+    accept_packing_groups<ByteQuads, ByteGroups<0>>(all.int8, Source::int8);
+    accept_packing_groups<ByteQuads, ByteGroups<0x80>>(all.int8, Source::uint8);
     // Rows as lanes are A's, unsigned.
     accept_transposed<ByteQuads>(all.int8);
     all.int8.transposed_a[static_cast<int>(Source::uint8)] = Packing<ByteQuads, ByteGroups<0>>::across;

@@ -50,6 +50,9 @@ inline constexpr std::int64_t kPackRows = 24;
 /// The same for columns that are copied from a slow last level: the hardware prefetcher wants longer runs of each row.
 inline constexpr std::int64_t kFarPackRows = 8;
 
+/// Columns that an epilogue runs over fast: whole strips of a tape.
+inline constexpr std::int64_t kTapeColumns = 128;
+
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 inline constexpr int kTasksPerThread = 2;
 /// Bytes of sums that a sweep of one row (plan.cpp) keeps at once.
@@ -213,6 +216,8 @@ struct Plan {
                family.nr == 2 * packed->nr && units().two_fma_units && !caches().large_l2();
     }
     bool a_is_far() const { return p.m * p.k * std::int64_t{sizeof(In)} >= far_bytes() * kernels->group; }
+    /// How far ahead of its steps a kernel that packs asks for rows of B, in stored elements.
+    std::int64_t pack_ahead(std::int64_t pitch) const { return kPackStepsAhead * kernels->group * pitch; }
     /// A chunk is packed for several blocks of k, or one, and then read as columns that were packed beforehand are.
     bool packs_blocks() const { return panels_b == Panels::chunks && blocks > 0; }
 };
@@ -240,6 +245,17 @@ bool takes_adjacent_rows(const Plan<In, Acc>& plan) {
         return false;
     const std::int64_t rest = n % nr;
     return units().two_fma_units && n >= nr && (rest == 0 || rest > nr - plan.kernels->narrow.nr || n >= 8 * nr);
+}
+
+/// Whether the kernels of the first rows pack whole panels of narrow columns that are adjacent: they put the groups of
+/// the wide kernels' columns together. Where L2 is large it was not measured.
+template <class In, class Acc>
+bool packs_groups(const Plan<In, Acc>& plan) {
+    const AxisRoles& r = plan.p.roles;
+    return plan.kernels->packing_groups[static_cast<int>(plan.source_b)] && units().two_fma_units &&
+           !caches().large_l2() && plan.family.nr == plan.kernels->wide.nr && plan.p.k % plan.kernels->group == 0 &&
+           !plan.packed && !plan.prologue_b && plan.part == Part::whole && plan.symmetric == Part::whole &&
+           r.columns.size == 1 && r.columns.axes[0].b == 1 && r.summed.size == 1;
 }
 
 /// The narrowest family whose panels hold `columns`, among those no wider than the plan's.

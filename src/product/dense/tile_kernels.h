@@ -115,7 +115,7 @@ class TileKernels {
         const auto [c, ldc] = sums_at(a.rows, j, partial, first);
         const Panel<In> b = columns_.at(j);
         plan_.packing[a.rows.size() - 1](
-            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, kPackStepsAhead * b.pitch, lines}, a.data, b.data,
+            {current_.groups, a.pitch, b.pitch, ldc, nr_, write, plan_.pack_ahead(b.pitch), lines}, a.data, b.data,
             columns_.packed_here(packed, j), c);
     }
 
