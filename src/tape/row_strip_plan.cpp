@@ -169,8 +169,9 @@ class Planner {
         if (number == 1)
             for (std::size_t i = 0; i < plan_.at.inputs; ++i)
                 if (is_fetched_ahead(i)) out.ahead.push_back(i);
-        std::vector<int> ahead;
-        for (const std::size_t i : out.ahead) ahead.push_back(plan_.at.ahead(i));
+        std::vector<StripAhead> ahead;
+        for (const std::size_t i : out.ahead)
+            ahead.push_back({plan_.at.ahead(i), static_cast<std::int64_t>(size_of(registers[i].type))});
         out.loop = loop_of(code, registers, out.ahead);
         if (out.loop.kind == RowLoop::Kind::none) take_from_strips(code, registers, out);
         out.program = make_strips(*plan_.table, registers, code, plan_.at.count(), ahead);

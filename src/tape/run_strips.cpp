@@ -13,6 +13,7 @@ namespace {
 constexpr std::int64_t kGrain = 32 * kBlock;
 constexpr std::int64_t kFarElements = std::int64_t{1}
                                       << 18;  // operands of so many are not in the second level of cache
+constexpr std::int64_t kElementsAhead = 512;  // rows so far ahead are asked for
 constexpr std::int64_t kFewest = 4;  // strips: with fewer elements, planning outweighs the work of one run
 
 struct Plan {
@@ -26,6 +27,11 @@ struct Plan {
         ahead;  // operands of which the next block is prefetched; their places follow the operands'
     bool streams = false;
     bool by_rows = false;  // the elements of a row are contiguous or one value, so that tiles of a row run as one
+    // By rows: columns of whole strips, each of which runs down all rows at a time, as one run whose elements are a
+    // part of the distance between rows apart. What rows are fetched ahead then.
+    bool down = false;
+    std::int64_t rows_ahead = 0;
+    bool any_rows = false;  // by rows, as the operands' views have them: it serves any number of rows
 };
 
 Operand operand_of(const View& v) {
@@ -69,10 +75,27 @@ bool repeats(const Walk& walk, const Operand& o) {
     return o.strides.back() == 0;
 }
 
-/// Whether the tiles are parts of rows of which nothing is copied.
-bool is_by_rows(const Walk& walk, std::span<const Operand> operands) {
-    return walk.tiles && walk.tile_rows == 1 && walk.shape.rank() == 2 &&
-           std::ranges::all_of(operands, [](const Operand& o) { return o.strides[1] == o.size || o.strides[1] == 0; });
+/// Whether the tiles are parts of rows of which nothing is copied. Rows of a few whole strips, which the walk would
+/// copy together, are made tiles of their own.
+bool is_by_rows(Walk& walk, std::span<const Operand> operands, std::int64_t width) {
+    const auto in_place = [](const Operand& o) { return o.strides[1] == o.size || o.strides[1] == 0; };
+    if (!walk.tiles || walk.shape.rank() != 2 || !std::ranges::all_of(operands, in_place)) return false;
+    if (walk.tile_rows != 1 && walk.shape[1] % width == 0) walk.tile_rows = 1, walk.blocks = walk.shape[0];
+    return walk.tile_rows == 1;
+}
+
+/// Whether strips can go down the rows: a row is a few whole strips, and strides between rows divide into their
+/// elements.
+bool goes_down(const Walk& walk, std::span<const Operand> operands, std::int64_t width) {
+    return walk.shape[1] < kBlock && walk.shape[1] % width == 0 && std::ranges::all_of(operands, [&](const Operand& o) {
+               return o.strides[1] != 0 ? o.strides[0] % width == 0 : o.strides[0] == 0;
+           });
+}
+
+/// Whether the hardware does not fetch an operand in time: its rows are short and far apart. A product's output and
+/// residual, of which its tape has some columns.
+bool is_parted(const Walk& walk, const Operand& o) {
+    return o.strides[1] == o.size && o.strides[0] != 0 && o.strides[0] != walk.shape[1] * o.size;
 }
 
 Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const StripInstruction> code,
@@ -81,7 +104,12 @@ Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const Strip
     for (const View& v : outputs) plan.operands.push_back(operand_of(v));
     for (const View& v : inputs) plan.operands.push_back(operand_of(v));
     plan.walk = plan_walk(outputs[0].shape(), plan.operands);
-    plan.by_rows = is_by_rows(plan.walk, plan.operands);
+    plan.by_rows = is_by_rows(plan.walk, plan.operands, table.strips.width);
+    plan.down = plan.by_rows && goes_down(plan.walk, plan.operands, table.strips.width);
+    if (plan.down) plan.rows_ahead = (kElementsAhead + plan.walk.shape[1] - 1) / plan.walk.shape[1];
+    const View& out = outputs[0];
+    plan.any_rows = plan.by_rows && plan.elements < kFarElements && out.shape() == plan.walk.shape &&
+                    out.shape()[0] > 1 && std::abs(out.layout.strides[0]) > std::abs(out.layout.strides[1]);
     std::vector<StripRegister> registers;
     for (std::size_t i = 0; i < inputs.size(); ++i)
         registers.push_back({tape.inputs[i], StripRegister::In::memory, static_cast<int>(outputs.size() + i),
@@ -101,14 +129,15 @@ Plan make_plan(const KernelTable& table, const Tape& tape, std::span<const Strip
         plan.streams = plan.streams || stream;
     }
     const auto operands = static_cast<int>(plan.operands.size());
-    std::vector<int> ahead;
-    if (plan.elements >= kFarElements && plan.walk.tile_rows == 1)
-        for (std::size_t i = outputs.size(); i < plan.operands.size(); ++i)
-            if (always_contiguous(plan.walk, plan.operands[i]) &&
-                (plan.walk.shape[0] == 1 || plan.operands[i].strides[0] != 0)) {
-                ahead.push_back(operands + static_cast<int>(plan.ahead.size()));
-                plan.ahead.push_back(i);
-            }
+    std::vector<StripAhead> ahead;
+    for (std::size_t i = 0; i < plan.operands.size(); ++i) {
+        const Operand& o = plan.operands[i];
+        const bool far = plan.elements >= kFarElements && plan.walk.tile_rows == 1 && i >= outputs.size() &&
+                         always_contiguous(plan.walk, o) && (plan.walk.shape[0] == 1 || o.strides[0] != 0);
+        if (plan.down ? !is_parted(plan.walk, o) : !far) continue;
+        ahead.push_back({operands + static_cast<int>(plan.ahead.size()), o.size});
+        plan.ahead.push_back(i);
+    }
     plan.program = make_strips(table, registers, code, operands + static_cast<int>(ahead.size()), ahead);
     return plan;
 }
@@ -127,6 +156,7 @@ class Runner {
 
     /// Blocks [begin, end).
     void run(std::int64_t begin, std::int64_t end) {
+        if (plan_.down) return run_down(begin, end);
         if (plan_.by_rows) return run_rows(begin, end);
         for (std::int64_t i = begin; i < end; ++i) run(block_at(plan_.walk, i));
     }
@@ -135,6 +165,28 @@ class Runner {
     static constexpr std::size_t kBuffer = static_cast<std::size_t>(kBlock + kMaxStrip) * 8;  // a block, of any dtype
 
     std::byte* buffer(std::size_t i) const { return scratch_ + i * kBuffer; }
+
+    /// Rows [begin, end), the columns of a strip before the next ones: a strip's part of the next row is as many
+    /// elements away as it has. A row at a time would take half as long again as the work.
+    void run_down(std::int64_t begin, std::int64_t end) {
+        const std::int64_t width = plan_.table->width;
+        for (std::int64_t column = 0; column < plan_.walk.shape[1]; column += width) {
+            const auto at = [&](const Operand& o) { return o.data + begin * o.strides[0] + column * o.strides[1]; };
+            for (std::size_t i = 0; i < plan_.operands.size(); ++i) {
+                const Operand& o = plan_.operands[i];
+                if (o.strides[1] != 0)
+                    run_.bind(static_cast<int>(i), {at(o), o.strides[0] / width}, o.size);
+                else
+                    part_of_row(i, at(o));
+            }
+            for (std::size_t k = 0; k < plan_.ahead.size(); ++k) {
+                const Operand& o = plan_.operands[plan_.ahead[k]];
+                run_.bind(static_cast<int>(plan_.operands.size() + k),
+                          {at(o) + plan_.rows_ahead * o.strides[0], o.strides[0] / width});
+            }
+            run_.run(0, (end - begin) * width);
+        }
+    }
 
     /// The tiles of a row together: finding out where a tile is takes as long as a tenth of the work on it.
     void run_rows(std::int64_t begin, std::int64_t end) {
@@ -251,7 +303,12 @@ bool run_cached_strips(const KernelTable& table, std::span<const View> inputs, s
                        const CachedPlan* kept) {
     if (!kept || !*kept) return false;
     KeptPlan& k = *static_cast<KeptPlan*>(kept->get());
-    if (!k.operands.fits(table, inputs, outputs)) return false;
+    if (!k.operands.fits(table, inputs, outputs, k.plan.any_rows && outputs[0].layout.count() < kFarElements))
+        return false;
+    if (k.plan.any_rows && k.plan.walk.shape[0] != outputs[0].shape()[0]) {
+        const std::int64_t tiles = k.plan.walk.blocks / k.plan.walk.shape[0], rows = outputs[0].shape()[0];
+        k.plan.walk.shape[0] = rows, k.plan.walk.blocks = rows * tiles, k.plan.elements = outputs[0].layout.count();
+    }
     for (std::size_t o = 0; o < outputs.size(); ++o) set_address(k.plan.operands[o].data, outputs[o]);
     for (std::size_t i = 0; i < inputs.size(); ++i) set_address(k.plan.operands[outputs.size() + i].data, inputs[i]);
     run_plan(k.plan);

@@ -40,7 +40,7 @@ class Writer {
           slot_(registers.size(), kNone),
           scaled_(registers.size(), nullptr) {}
 
-    StripProgram write(std::span<const StripInstruction> code, std::span<const int> ahead) {
+    StripProgram write(std::span<const StripInstruction> code, std::span<const StripAhead> ahead) {
         p_.places = places_;
         p_.whole.assign(static_cast<std::size_t>(places_), false);
         p_.result = p_.whole;
@@ -50,7 +50,10 @@ class Writer {
         for (const bool counting : {true, false}) {
             counting_ = counting;
             held_ = kNone;
-            for (const int place : ahead) add(t_.prefetch, {place, kNone, kNone, kNone});
+            for (const StripAhead& a : ahead) {
+                add(t_.prefetch, {a.place, kNone, kNone, kNone});
+                if (!counting_) p_.steps.back().at[1].step = a.size * t_.width;
+            }
             for (const StripInstruction& c : code)
                 if (c.reduces || !scaled_[static_cast<std::size_t>(c.out)]) c.reduces ? reduce(c) : apply(c);
             write_late();
@@ -273,7 +276,7 @@ bool suits_strips(const StripTable& table, std::span<const StripInstruction> cod
 }
 
 StripProgram make_strips(const KernelTable& table, std::span<const StripRegister> registers,
-                         std::span<const StripInstruction> code, int places, std::span<const int> ahead) {
+                         std::span<const StripInstruction> code, int places, std::span<const StripAhead> ahead) {
     StripProgram p = Writer(table, registers, places).write(code, ahead);
     const int all = places + p.slots;
     for (int place = 0; place < all; ++place) {
@@ -343,7 +346,7 @@ void StripRun::run_part(std::int64_t begin, std::int64_t n) {
             if (const int at = program_.operands[s].at[j]; at >= 0 && at < program_.places)
                 step.at[j] = part_[static_cast<std::size_t>(at)];
         if (step.handler == table_.stream) step.handler = table_.store[kFloat];
-        if (step.handler == table_.prefetch) step.at[0] = {scratch_, 0};
+        if (step.handler == table_.prefetch) step.at[1].step = 0;
         for (int r = 0; r < 4; ++r)
             if (step.handler == table_.reduce[r]) {
                 step.handler = table_.reduce_part[r];
@@ -359,8 +362,14 @@ void StripRun::run_part(std::int64_t begin, std::int64_t n) {
 PlannedFor::PlannedFor(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs)
     : table_(&table), inputs_(inputs.begin(), inputs.end()), outputs_(outputs.begin(), outputs.end()) {}
 
-bool PlannedFor::fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs) const {
-    const auto alike = [](const View& a, const View& b) { return a.dtype == b.dtype && a.layout == b.layout; };
+bool PlannedFor::fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+                      bool any_rows) const {
+    const auto alike = [&](const View& a, const View& b) {
+        const Shape &x = a.shape(), &y = b.shape();
+        const bool shapes =
+            any_rows ? x.rank() == y.rank() && std::equal(x.begin() + 1, x.end(), y.begin() + 1) : x == y;
+        return a.dtype == b.dtype && shapes && a.layout.strides == b.layout.strides;
+    };
     if (&table != table_ || !std::equal(inputs.begin(), inputs.end(), inputs_.begin(), inputs_.end(), alike) ||
         !std::equal(outputs.begin(), outputs.end(), outputs_.begin(), outputs_.end(), alike))
         return false;

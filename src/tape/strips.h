@@ -19,7 +19,8 @@ struct StripPlace {
     std::int64_t step = 0;
 };
 
-/// What a step reads besides the strip in registers: at[0] to at[2]; what it writes: at[3].
+/// What a step reads besides the strip in registers: at[0] to at[2]; what it writes: at[3]. A prefetch takes at[1].step
+/// bytes of at[0].
 struct StripStep {
     StripHandler handler = nullptr;
     Kernel kernel = nullptr;  // for `any`
@@ -120,7 +121,9 @@ class PlannedFor {
   public:
     PlannedFor(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs);
     /// Whether these have the same dtypes and layouts, and inputs share memory with outputs only where they did then.
-    bool fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs) const;
+    /// `any_rows`: whatever their first extent is.
+    bool fits(const KernelTable& table, std::span<const View> inputs, std::span<const View> outputs,
+              bool any_rows = false) const;
 
   private:
     const KernelTable* table_;
@@ -130,8 +133,14 @@ class PlannedFor {
 /// Whether strips pay: most instructions run in registers, and reductions are of float32.
 bool suits_strips(const StripTable& table, std::span<const StripInstruction> code);
 
+/// A place whose strips are prefetched, and the bytes of an element.
+struct StripAhead {
+    int place;
+    std::int64_t size;
+};
+
 /// Steps for `code`, in order. Places [0, places) are the caller's, of which `ahead` are prefetched.
 StripProgram make_strips(const KernelTable& table, std::span<const StripRegister> registers,
-                         std::span<const StripInstruction> code, int places, std::span<const int> ahead = {});
+                         std::span<const StripInstruction> code, int places, std::span<const StripAhead> ahead = {});
 
 }  // namespace tenon::tape

@@ -55,7 +55,7 @@ TENON_STEP(any) {
 
 TENON_STEP(prefetch) {
     const auto* p = at<const char>(s->at[0], i);
-    for (std::int64_t l = 0; l < kWidth * s->at[0].step; l += 64) __builtin_prefetch(p + l);
+    for (std::int64_t l = 0; l < s->at[1].step; l += 64) __builtin_prefetch(p + l);
     TENON_NEXT;
 }
 

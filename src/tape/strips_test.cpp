@@ -192,6 +192,48 @@ TEST(Strips, RowsOfSeveralTilesHaveTheBitsOfTheReference) {
     set_num_threads(0);
 }
 
+/// Some columns of longer rows, as a product's tape takes them: whole strips of them, and not; rows any distance apart;
+/// one kept plan for several numbers of rows.
+TEST(Strips, PartsOfRowsHaveTheBitsOfTheReference) {
+    constexpr DType kHalf = DType::bfloat16;
+    const Tape t{{kF, kF, kHalf, kF},
+                 {{Opcode::add, kF, kF, {0, 1, 0}},
+                  {Opcode::erf, kF, kF, {4, 0, 0}},
+                  {Opcode::multiply, kF, kF, {5, 3, 0}},
+                  {Opcode::cast, kHalf, kF, {2, 0, 0}},
+                  {Opcode::add, kF, kF, {6, 7, 0}},
+                  {Opcode::cast, kF, kHalf, {8, 0, 0}}},
+                 {9}};
+    constexpr std::int64_t kMost = 40;
+    for (const std::int64_t columns : {128, 256, 320, 128 * 5})
+        for (const std::int64_t pitch : {columns + 64, columns + 128, columns + 3, 3 * columns}) {
+            const Shape all{kMost, pitch};
+            Array sums = values(kF, {kMost, columns}, 1, true), bias = values(kF, {columns}, 2, false),
+                  residual = values(kHalf, all, 3, false), one = values(kF, {}, 4, false);
+            for (const Isa set : supported_isas())
+                for (const int threads : {1, 3}) {
+                    const WithIsa forced(set);
+                    set_num_threads(threads);
+                    CachedPlan kept;
+                    for (const std::int64_t rows : {17, 40, 2, 1, 18}) {
+                        const Shape shape{rows, columns};
+                        const Layout part{shape, {pitch, 1}, 1};
+                        const std::vector<View> in{sums.view(Layout::contiguous(shape)),
+                                                   bias.view(Layout::contiguous({columns}).broadcast(shape)),
+                                                   residual.view(part),
+                                                   one.view(Layout::contiguous({}).broadcast(shape))};
+                        Array want(kHalf, all), got(kHalf, all);  // zeros around the part
+                        run_reference(t, in, std::vector{want.view(part)});
+                        const std::vector<View> out{got.view(part)};
+                        run(t, in, out, &kept);
+                        EXPECT_TRUE(same_bits(got, want)) << name(set) << ", " << rows << " rows of " << columns
+                                                          << " of " << pitch << ", " << threads << " threads";
+                    }
+                }
+        }
+    set_num_threads(0);
+}
+
 /// Every register as an array of its own.
 std::vector<Array> apart(const RowTape& t, std::vector<Array> registers, std::int64_t rows, std::int64_t columns) {
     const Shape s{rows, columns};

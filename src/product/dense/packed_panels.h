@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/caches.h"
+#include "product/dense/epilogue_lines.h"
 #include "product/dense/plan.h"
 #include "product/dense/tile.h"
 #include "product/dense/tile_output.h"
@@ -60,20 +61,22 @@ class PackedPanels {
     Range group(Range rows, std::int64_t g) const { return part(rows, groups(rows), g); }
 
     /// Group g of the rows with some whole blocks of k, or the last ones; `c` is where its first row's sums go. The
-    /// first group packs the columns if they are in place.
-    void multiply(Range rows, std::int64_t g, Range columns, Range k, Acc* c, std::int64_t ldc) const {
+    /// first group packs the columns if they are in place. `after`: what an epilogue needs next; or null.
+    void multiply(Range rows, std::int64_t g, Range columns, Range k, Acc* c, std::int64_t ldc,
+                  EpilogueLines<In, Acc>* after = nullptr) const {
         multiply(group(rows, g), g + 1 < groups(rows) ? group(rows, g + 1) : Range{0, 0}, columns, k, c, ldc,
-                 in_place_.data && g == 0);
+                 in_place_.data && g == 0, after);
     }
 
   private:
-    /// What the kernels ask for during a panel of columns: the next panel, unless a chunk of them is in L2, then some
-    /// of the next rows of A. A panel in place is asked for while the one before it is multiplied: the kernels that
-    /// pack it would wait for it (Zen 5, float64: 144 x 768 x 3072 takes 0.94 of the time, 256 x 2048 x 2048 0.98).
+    /// What the kernels ask for during a panel of columns: the next panel, unless a chunk of them is in L2; during the
+    /// last one, what an epilogue needs next; then some of the next rows of A. A panel in place is asked for while the
+    /// one before it is multiplied: the kernels that pack it would wait for it (Zen 5, float64: 144 x 768 x 3072 takes
+    /// 0.94 of the time, 256 x 2048 x 2048 0.98).
     class Ahead {
       public:
-        Ahead(const PackedPanels& p, Range next, Range columns, Range k, bool packs)
-            : p_(p), k_(k), columns_(columns), packs_(packs), last_(next.size() <= 0) {
+        Ahead(const PackedPanels& p, Range next, Range columns, Range k, bool packs, EpilogueLines<In, Acc>* after)
+            : p_(p), k_(k), columns_(columns), packs_(packs), last_(next.size() <= 0), after_(after) {
             if (last_) return;
             const auto* const first = reinterpret_cast<const char*>(p.row(next.begin) + k.begin);
             rows_ = lines_of(first, next.size(), k.size() * std::int64_t{sizeof(In)}, p.lda_);
@@ -95,6 +98,8 @@ class PackedPanels {
         }
         /// Continues with further lines once the previous ones have been asked for.
         void refill() {
+            if (lines.left > 0) return;
+            if (after_ && next_ == columns_.begin && !takes_rows_) after_->refill(lines);
             if (lines.left > 0 || !p_.asks_) return;
             if (in_place_.left > 0) {
                 lines = std::exchange(in_place_, {});
@@ -114,6 +119,7 @@ class PackedPanels {
         const PackedPanels& p_;
         const Range k_, columns_;
         const bool packs_, last_;
+        EpilogueLines<In, Acc>* const after_;
         PrefetchLines rows_, in_place_;
         std::int64_t share_ = 0, kept_ = 0, next_ = 0, at_ = 0;
         bool takes_rows_ = false;
@@ -132,11 +138,12 @@ class PackedPanels {
 
     /// Some panels of rows with all panels of columns; `next` are the rows after them. `packs`: the first panel of rows
     /// packs the columns.
-    void multiply(Range rows, Range next, Range columns, Range k, Acc* sums, std::int64_t ldc, bool packs) const {
+    void multiply(Range rows, Range next, Range columns, Range k, Acc* sums, std::int64_t ldc, bool packs,
+                  EpilogueLines<In, Acc>* after) const {
         // The first panels have one row more than the others.
         const std::int64_t panels = ceil_div(rows.size(), mr_), less = rows.size() / panels,
                            taller = rows.size() % panels;
-        Ahead ahead(*this, next, columns, k, packs);
+        Ahead ahead(*this, next, columns, k, packs, after);
         Block block{0, lda_, b_.nr, ldc, nr_, Write::store, 0, &ahead.lines};
         for (std::int64_t j = columns.begin; j < columns.end; j += nr_) {
             block.columns = std::min(nr_, columns.end - j);

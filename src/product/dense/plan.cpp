@@ -415,6 +415,9 @@ void choose_columns(Plan<In, Acc>& plan) {
     plan.chunk = std::min({plan.chunk, columns, ceil_div(kMaxColumns, nr) * nr});
     // Chunks of equal size: each brings all rows of A again, which a small last one would not be worth.
     if (chunks && !few) plan.chunk = ceil_div(columns / nr, ceil_div(columns, plan.chunk)) * nr;
+    // A tape runs down whole strips of columns; others it would copy.
+    if (plan.epilogue && chunks && !few && plan.chunk > kTapeColumns && kTapeColumns % nr == 0)
+        plan.chunk = plan.chunk / kTapeColumns * kTapeColumns;
     plan.strip = std::min(plan.strip, plan.chunk);
     plan.copied_rows = rows_to_copy(plan);
     plan.k_part = part_of_k(plan);

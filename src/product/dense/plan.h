@@ -50,6 +50,9 @@ inline constexpr std::int64_t kPackRows = 24;
 /// The same for columns that are copied from a slow last level: the hardware prefetcher wants longer runs of each row.
 inline constexpr std::int64_t kFarPackRows = 8;
 
+/// Columns that an epilogue runs over fast: whole strips of a tape.
+inline constexpr std::int64_t kTapeColumns = 128;
+
 /// Tasks for each thread, so that a thread that is held up leaves its share to the others.
 inline constexpr int kTasksPerThread = 2;
 /// Bytes of sums that a sweep of one row (plan.cpp) keeps at once.

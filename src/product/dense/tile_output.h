@@ -63,10 +63,30 @@ class TileOutput {
     /// The stride between these rows.
     std::int64_t step() const { return p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out; }
 
+    /// The output and the inputs of the epilogue, besides the sums; 0 if there is none.
+    int epilogue_operands() const { return plan_.epilogue ? 1 + plan_.epilogue->count : 0; }
+    /// Lines of memory that the epilogue of some rows and columns of the chunk reads or writes, besides the sums: of
+    /// its output (i is 0) or its input i - 1; none if elements of a row are not side by side, or all rows share them.
+    PrefetchLines epilogue_lines(int i, Range rows, Range columns) const {
+        const std::int64_t first = columns_.begin + columns.begin;
+        if (i == 0) {
+            const auto size = static_cast<std::int64_t>(size_of(p_.out_type));
+            const std::int64_t step = p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out;
+            if (!columns_unit_) return {};
+            return lines_of(advance(out_, rows.begin * step + columns_out_[columns.begin], p_.out_type), rows.size(),
+                            columns.size() * size, step * size);
+        }
+        const LoweredEpilogue::Input& input = plan_.epilogue->inputs[i - 1];
+        const auto size = static_cast<std::int64_t>(size_of(input.type));
+        if (input.column != 1 || input.row == 0) return {};
+        const void* at = advance(input.data, batch_ * input.batch + rows.begin * input.row + first, input.type);
+        return lines_of(at, rows.size(), columns.size() * size, input.row * size);
+    }
+
     /// Prefetches the output's elements that `store` adds sums to: their rows are pages or more apart, and the hardware
-    /// does not follow them.
+    /// does not follow them. An epilogue's come one at a step of a kernel (epilogue_lines.h).
     void prefetch(Range rows, Range columns) const {
-        if (!columns_unit_) return;
+        if (!columns_unit_ || plan_.epilogue) return;
         const std::int64_t bytes = columns.size() * static_cast<std::int64_t>(size_of(p_.out_type));
         for (std::int64_t row = rows.begin; row < rows.end; ++row) {
             const auto* line = static_cast<const std::byte*>(

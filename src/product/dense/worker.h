@@ -7,6 +7,7 @@
 #include "base/caches.h"
 #include "product/dense/column_panels.h"
 #include "product/dense/current_block.h"
+#include "product/dense/epilogue_lines.h"
 #include "product/dense/next_block.h"
 #include "product/dense/packed_panels.h"
 #include "product/dense/plan.h"
@@ -32,6 +33,7 @@ class Worker {
           pitch_(ceil_div(plan.block, plan.kernels->group)),
           scratch_(scratch_bytes(plan)),
           output_(plan, scratch_),
+          after_(output_),
           current_(plan, scratch_),
           columns_(current_, scratch_),
           kernels_(current_, columns_, output_, scratch_),
@@ -205,7 +207,9 @@ class Worker {
                 continue;
             }
             const Partial<Acc> sums = all ? partial : partial.from(group.begin - rows.begin);
-            panels.multiply(rows, g, columns, k, sums.sums, sums.ld);
+            after_.end();
+            if (last) after_.begin(group, columns);
+            panels.multiply(rows, g, columns, k, sums.sums, sums.ld, last ? &after_ : nullptr);
             if (last) output_.store(group, columns, sums);
         }
     }
@@ -331,12 +335,14 @@ class Worker {
             const bool for_panels = plan_.panels_b == Panels::packed && !plan_.waits_for_rows() &&
                                     (together > 1 || plan_.waits_for_panels());
             PrefetchLines next = wanted_.after_rows(tile_rows, last, together);
+            after_.end();
+            if (kernels_.finishes) after_.begin(all, {0, current_.columns.size()});
             auto tiles = kernels_.whole_tiles(all, write, partial, first, &next);
             for (std::int64_t j = 0; j < current_.columns.size(); j += nr_) {
                 if (for_panels) next = wanted_.after_panel(j, together);
                 const bool whole = covered == Cover::inside && j + nr_ <= current_.columns.size();
                 for (std::int64_t r = 0; r < together; ++r) {
-                    next_block_.refill(next);
+                    next_block_.refill(next), after_.refill(next);
                     if (packs && r == 0)
                         kernels_.multiply_packing(rows[r], j, {0, current_.columns.size()}, write, partial, first,
                                                   &next);
@@ -389,19 +395,23 @@ class Worker {
             const Range strip{s, std::min(s + plan_.strip, current_.columns.size())};
             if (!in_place) columns_.pack(strip);
             PrefetchLines next = wanted_.after_strip(strip, panels);
+            after_.end();
             const bool at_once = stores_at_once(), several = together > plan_.strip;
             const std::int64_t begin = s / together * together;
             const Range stored{begin, std::min(begin + together, current_.columns.size())};
             const Partial<Acc> sums = at_once ? Partial<Acc>{partial.sums, padded(stored.size()), begin} : partial;
+            const bool stores = kernels_.finishes && strip.end == stored.end;
             std::int64_t first = tile_rows.begin;  // not stored yet
             for (std::int64_t r = 0; r < panels; ++r) {
                 const Range rows = rows_of_panels_[r].rows;
+                if (stores && rows.begin == first)
+                    after_.begin({first, std::min(first + stored_rows(plan_), tile_rows.end)}, stored);
                 const bool inside = cover(plan_.part, rows, current_.columns) == Cover::inside;
-                const std::int64_t top = at_once ? first : tile_rows.begin;
+                const std::int64_t top = at_once && !several ? first : tile_rows.begin;
                 auto tiles = kernels_.whole_tiles(rows, write, sums, top, &next);
                 for (std::int64_t j = strip.begin; j < strip.end; j += nr_) {
                     const bool whole = j + nr_ <= current_.columns.size();
-                    next_block_.refill(next);
+                    next_block_.refill(next), after_.refill(next);
                     if (r == 0 && plan_.packing && whole)
                         kernels_.multiply_packing(rows_of_panels_[r], j, strip, write, sums, top, nullptr);
                     else if (whole && inside)
@@ -409,13 +419,12 @@ class Worker {
                     else
                         kernels_.multiply(rows_of_panels_[r], j, write, sums, top, &next);
                 }
-                if (plan_.in_output || several ||
+                if (plan_.in_output ||
                     (r + 1 < panels && rows_of_panels_[r + 1].rows.end - first <= stored_rows(plan_)))
                     continue;
-                if (kernels_.finishes) output_.store({first, rows.end}, strip, sums.from(first - top));
+                if (stores) output_.store({first, rows.end}, stored, sums.from(first - top));
                 first = rows.end;
             }
-            if (several && kernels_.finishes && strip.end == stored.end) output_.store(tile_rows, stored, sums);
         }
     }
 
@@ -484,6 +493,7 @@ class Worker {
     const std::int64_t nr_, mr_, pitch_;  // pitch: groups from one packed row of A to the next
     Scratch scratch_;
     TileOutput<In, Acc> output_;
+    EpilogueLines<In, Acc> after_;
     CurrentBlock<In, Acc> current_;
     ColumnPanels<In, Acc> columns_;
     TileKernels<In, Acc> kernels_;
