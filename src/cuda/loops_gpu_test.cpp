@@ -387,7 +387,8 @@ void compare_softmax(DType half, const Shape& shape, bool specials) {
 }
 
 TEST_F(LoopsGpuTest, SoftmaxOfHalves) {
-    const std::int64_t columns[] = {32, 40, 64, 100, 256, 1000, 1024, 1280, 2048, 4096, 4104, 8192, 16384, 20000};
+    const std::int64_t columns[] = {32,   40,   64,   100,  256,  448,  1000, 1024, 1280,  2048,
+                                    2560, 3072, 3584, 4096, 4104, 7168, 8192, 9216, 16384, 20000};
     in_turn(std::size(columns), [&](std::size_t i) {
         for (const DType half : {DType::bfloat16, DType::float16})
             for (const bool specials : {false, true}) compare_softmax(half, {300, columns[i]}, specials);

@@ -176,6 +176,12 @@ TEST_F(PrintTest, QuotientsThatRoundToHalvesAreCorrectedBeforeTheyAreDivided) {
     const std::string half = print(softmax, form);
     EXPECT_NE(half.find("any_quotient<"), std::string::npos);
     compiles(half, "to bfloat16");
+    // With more than four blocks a multiprocessor, barriers have constant numbers.
+    RegisterForm five = form;
+    five.blocks = 5;
+    EXPECT_NE(print(softmax, five).find("RowTeam<kTeam, kAccess, true>"), std::string::npos);
+    EXPECT_EQ(half.find("kAccess, true>"), std::string::npos);
+    compiles(print(softmax, five), "five blocks");
     // A quotient in float32 is corrected already.
     softmax.code.pop_back();
     softmax.outputs = {8};

@@ -33,8 +33,9 @@ class RegisterPrinter : protected RowPrinter {
              ", kSteps = ", form_.steps, ", kThreads = ", form_.threads,
              ", kOperands = ", tape_.outputs.size() + inputs_,
              ";\nconstexpr bool kAll = ", form_.all ? "true" : "false", ";");
-        out_ << R"(using Team = RowTeam<kTeam, kAccess>;
-constexpr int kWidth = Team::kWidth, kTeams = kThreads / kTeam;
+        constexpr int kMostWithAllBarriers = 4;  // blocks of a multiprocessor
+        line("using Team = RowTeam<kTeam, kAccess", form_.blocks > kMostWithAllBarriers ? ", true>;" : ">;");
+        out_ << R"(constexpr int kWidth = Team::kWidth, kTeams = kThreads / kTeam;
 template <DType D>
 using Packs = Pack<Stored<D>, kAccess>[kWidth / kAccess];
 )" << kRowParameters

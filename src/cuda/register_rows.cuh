@@ -8,7 +8,9 @@
 
 namespace tenon::cuda {
 
-template <int team, int access>
+/// With `numbered` the barriers of a block's teams, four at most, have constant numbers. Where a number is in a
+/// register, the compiler reserves all 16 barriers for a block, and then a multiprocessor has no more than four blocks.
+template <int team, int access, bool numbered = false>
 struct RowTeam {
     static constexpr int kWarps = team > 32 ? team / 32 : 1, kThreads = team / kWarps;  // kThreads share a step
     static constexpr int kWidth = 64 / kThreads;  // a thread's elements of a step
@@ -70,7 +72,20 @@ struct RowTeam {
 
     /// Synchronizes the warps of the team.
     static __forceinline__ void sync() {
-        asm volatile("bar.sync %0, %1;" ::"r"(1 + static_cast<int>(threadIdx.x) / team), "n"(team) : "memory");
+        const int own = static_cast<int>(threadIdx.x) / team;
+        if constexpr (!numbered) {
+            asm volatile("bar.sync %0, %1;" ::"r"(1 + own), "n"(team) : "memory");
+        } else {
+            const int number = __shfl_sync(~0u, own, 0);  // lets the compiler know that a warp takes one branch
+            if (number == 0)
+                asm volatile("bar.sync 1, %0;" ::"n"(team) : "memory");
+            else if (number == 1)
+                asm volatile("bar.sync 2, %0;" ::"n"(team) : "memory");
+            else if (number == 2)
+                asm volatile("bar.sync 3, %0;" ::"n"(team) : "memory");
+            else
+                asm volatile("bar.sync 4, %0;" ::"n"(team) : "memory");
+        }
     }
 
     /// Joins the lanes in the fixed tree: lane l with l + 32, then with l + 16, and so on. Each of the kThreads threads

@@ -135,29 +135,52 @@ Choice choose(const Gpu& gpu, const RowTape& tape, const Problem& p) {
     return c;
 }
 
-/// The form for rows in registers, or nothing. With fewer than 32 columns most of a team would be idle; long rows must
-/// fit. The number of steps is rounded up to one of a few values, so that few kernels are compiled.
-std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
-    constexpr std::int64_t kMinColumns = 32, kMaxColumns = tape::kReduceChunk;
-    constexpr int kElements = 32, kMaxWords = 96;  // a thread's elements, and the most registers for what it keeps
-    if (p.columns < kMinColumns || p.columns > kMaxColumns) return std::nullopt;
+/// The threads of a row of so many steps.
+int team_of(int steps) {
+    constexpr int kElements = 32;  // the most elements of a thread
+    int team = 8;
+    while (team < 512 && steps * 64 / team > kElements) team *= 2;
+    return team;
+}
+int warps_of(int team) { return std::max(1, team / 32); }
+
+/// The steps of a row in registers: its own number where each warp has as many of them, so that no access is checked.
+/// Otherwise the number is rounded up to one of a few values, so that few kernels are compiled.
+int steps_of(std::int64_t columns) {
+    const auto whole = static_cast<int>(columns / 64);
+    if (columns % 64 == 0 && whole % warps_of(team_of(whole)) == 0) return whole;
     int steps = 1;
     for (const int n : {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256}) {
         steps = n;
-        if (64 * n >= p.columns) break;
+        if (64 * n >= columns) break;
     }
-    int team = 8;
-    while (team < 512 && steps * 64 / team > kElements) team *= 2;
-    const int words = std::max(1, kept_words(tape, team > 32)) * (steps * 64 / team);
+    return steps;
+}
+
+/// The form for rows in registers, or nothing. With fewer than 32 columns most of a team would be idle; long rows must
+/// fit.
+std::optional<RegisterForm> choose_registers(const RowTape& tape, const Problem& p) {
+    constexpr std::int64_t kMinColumns = 32, kMaxColumns = tape::kReduceChunk;
+    constexpr int kMaxWords = 96;  // the most registers for what a thread keeps
+    if (p.columns < kMinColumns || p.columns > kMaxColumns) return std::nullopt;
+    int steps = steps_of(p.columns);
+    const int team = team_of(steps), elements = steps * 64 / team;
+    const int words = std::max(1, kept_words(tape, team > 32)) * elements;
     if (words > kMaxWords) return std::nullopt;
     // Small blocks make room for the next ones sooner. Where warps wait for each other, two rows a block are better.
     const int threads = team > 32 ? std::max(256, team) : 128;
     // With more than 64 registers a thread, a multiprocessor has one block of the largest teams. Two, with a few
     // registers spilled, are faster, but not where more is kept. With less than this, two fit anyway.
-    const int blocks = team == 512 && words > 48 && words <= 64 ? 2 : 0;
-    const int warps = std::max(1, team / 32), width = 64 / std::min(team, 32);
+    int blocks = team == 512 && words > 48 && words <= 64 ? 2 : 0;
+    // Rows of bfloat16 that stay packed and are several warps' need few registers, and wait for each other: more blocks
+    // help, also with a few registers spilled.
+    const bool all = p.columns == 64 * steps && steps % warps_of(team) == 0;
+    const bool packed = kept_packed(tape) != kept_registers(tape) &&
+                        std::ranges::none_of(tape.inputs, [](auto& in) { return in.type == DType::float16; });
+    if (all && packed && team > 32 && team < 512) blocks = elements <= 24 ? 6 : 5;
+    const int warps = warps_of(team), width = 64 / std::min(team, 32);
     steps = static_cast<int>(ceil_div(steps, warps));
-    return RegisterForm{team,    std::min(width_of(p), width),    steps,        p.columns == 64 * steps * warps,
+    return RegisterForm{team,    std::min(width_of(p), width),    steps,        all,
                         threads, static_cast<int>(p.axes.size()), alongs_of(p), blocks};
 }
 
