@@ -146,6 +146,9 @@ PanelsPlan<In, Acc> plan_panels(const Chain& chain, const LanesForm& form, const
     const std::int64_t tasks = p.lanes.packed_bytes() > kNearWeights ? 1 : kTasksPerThread;
     const std::int64_t wanted = threads == 1 ? 1 : std::min(tasks * threads, work / kTaskWork);
     p.strips = std::max(ceil_div(n, most), std::min(wanted, ceil_div(n, kHalfRows)));
+    // As many for each thread, if they are few: five on two threads would be three for one of them. Monarch of 300 rows
+    // of 1,024 columns takes 0.84 of the time in six (Zen 5).
+    if (p.strips > threads && p.strips < kManyStrips * threads) p.strips = round_up(p.strips, threads);
     p.tokens = std::max<std::int64_t>(ceil_div(n, std::max<std::int64_t>(p.strips, 1)), 1);
     // Whole panels, where no thread waits for another one's longer strip, and a shorter last strip costs little.
     if (threads == 1 && p.strips >= kManyStrips) p.tokens = most / kPanelRows * kPanelRows;

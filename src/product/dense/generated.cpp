@@ -198,7 +198,7 @@ class Generator {
 
   private:
     struct Tile {
-        std::int64_t column, vectors, lanes;
+        std::int64_t column, vectors, lanes, last_lanes;
         bool masked;  // of the last vector
     };
 
@@ -230,14 +230,28 @@ class Generator {
     }
 
     std::int64_t whole_columns() const { return p_.n / p_.width * p_.width; }
-    std::int64_t masked_lanes() const { return (p_.n - whole_columns()) % p_.rest_lanes; }
+    /// Of the last vector, if there are others beside it: no longer than its columns ask for, so that it crosses fewer
+    /// lines of operands in place. 1,000 of 7 x 11 x 13 take 0.96 of the time in float64, of 10^3 0.93 (Zen 5); 17^3 in
+    /// bfloat16, whose columns are packed, would take 1.06.
+    std::int64_t last_lanes(std::int64_t rest) const {
+        const std::int64_t last = rest % p_.rest_lanes;
+        std::int64_t lanes = p_.rest_lanes;
+        const bool shortens = p_.arithmetic == Arithmetic::real && rest > p_.rest_lanes && last > 0;
+        while (shortens && 2 * last <= lanes && lanes * p_.element_bytes > kPart) lanes /= 2;
+        return lanes;
+    }
+    std::int64_t masked_lanes() const {
+        const std::int64_t rest = p_.n - whole_columns();
+        return rest % last_lanes(rest);
+    }
     std::vector<Tile> tiles() const {
         std::vector<Tile> all;
         std::int64_t j = 0;
-        for (; j + p_.width <= p_.n; j += p_.width) all.push_back({j, p_.width / p_.lanes, p_.lanes, false});
+        for (; j + p_.width <= p_.n; j += p_.width) all.push_back({j, p_.width / p_.lanes, p_.lanes, p_.lanes, false});
         const std::int64_t rest = p_.n - j;
         if (rest > 0)
-            all.push_back({j, (rest + p_.rest_lanes - 1) / p_.rest_lanes, p_.rest_lanes, rest % p_.rest_lanes != 0});
+            all.push_back({j, (rest + p_.rest_lanes - 1) / p_.rest_lanes, p_.rest_lanes, last_lanes(rest),
+                           rest % last_lanes(rest) != 0});
         return all;
     }
     std::int64_t length(std::int64_t rows) const {
@@ -303,12 +317,16 @@ class Generator {
         lowest_ = std::min(lowest_, spread > 0 ? element - spread : fuses(vectors) ? columns : element);
         const auto at = [&](int j) { return (t.column + j * t.lanes) * p_.element_bytes; };
         const auto masked = [&](int j) { return t.masked && j == vectors - 1; };
+        const auto bits_of = [&](int j) {
+            return static_cast<int>((j == vectors - 1 ? t.last_lanes : t.lanes) * p_.element_bytes * 8);
+        };
         for (std::int64_t i = 0; i < rows; ++i)
             for (int j = 0; j < vectors; ++j) out_.zero(sum(i, j));
         // One of `steps` steps whose addresses follow each other.
         const auto step = [&](std::int64_t k, std::int64_t steps) {
             if (p_.pairs != 0) k ^= 1;
-            for (int j = 0; j < vectors; ++j) out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits, masked(j));
+            for (int j = 0; j < vectors; ++j)
+                out_.load(columns - j, {kB, k * p_.b_step + at(j)}, bits_of(j), masked(j));
             for (std::int64_t i = 0; i < rows; ++i) {
                 const Address a{kA, i * p_.a_step + k * a_k()};
                 if (i < spread && k < steps / part * part) {
@@ -322,9 +340,9 @@ class Generator {
                     out_.broadcast(element, a, bits);
                     for (int j = 0; j < vectors; ++j) {
                         if (p_.arithmetic == Arithmetic::bytes)
-                            out_.multiply_add(sum(i, j), element, columns - j, bits);
+                            out_.multiply_add(sum(i, j), element, columns - j, bits_of(j));
                         else
-                            out_.multiply_add(sum(i, j), columns - j, element, bits);
+                            out_.multiply_add(sum(i, j), columns - j, element, bits_of(j));
                     }
                 }
             }
@@ -350,7 +368,7 @@ class Generator {
         }
         move_steps(-rounds() * loop_);
         for (std::int64_t i = 0; i < rows; ++i)
-            for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits, masked(j));
+            for (int j = 0; j < vectors; ++j) out_.store(sum(i, j), {kC, i * p_.c_step + at(j)}, bits_of(j), masked(j));
     }
 
     std::int64_t a_k() const { return p_.a_k != 0 ? p_.a_k : p_.element_bytes; }

@@ -86,7 +86,7 @@ class Grouped {
                 first += plan.tiles();
             }
         };
-        parallel_for(all, std::max<std::int64_t>(1, all / (8 * num_threads())), run, Pieces::unlike);
+        parallel_for(all, 1, run, Pieces::unlike);
     }
     void run_by_tile(Subnormals subnormals) const {
         parallel_for(plans_[0].tiles(), 1, [&](std::int64_t begin, std::int64_t end) {

@@ -94,15 +94,21 @@ const char* direct_declines(const Plan<In, Acc>& plan) {
     return nullptr;
 }
 
+/// Products of a batch in a piece, at least: as many for each thread, if there are pieces for all.
+inline std::int64_t batch_grain(const Lowered& p) {
+    const std::int64_t least = std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)), threads = threads_here(),
+                       pieces = ceil_div(p.batches, least);
+    return ceil_div(p.batches, pieces < threads ? pieces : pieces / threads * threads);
+}
+
 template <class In, class Acc>
 void run_direct(Plan<In, Acc>& plan, Subnormals subnormals) {
     const Lowered& p = plan.p;
     const auto run = [&](const auto& batch) {
-        parallel_for(p.batches, std::max<std::int64_t>(1, kDirectWork / (p.m * p.n * p.k)),
-                     [&](std::int64_t begin, std::int64_t end) {
-                         const FloatEnvironment environment(subnormals);
-                         batch.run(begin, end);
-                     });
+        parallel_for(p.batches, batch_grain(p), [&](std::int64_t begin, std::int64_t end) {
+            const FloatEnvironment environment(subnormals);
+            batch.run(begin, end);
+        });
     };
     if (takes_l2_panels(plan) && (plan.packed || is_worth_threads(plan) || !direct_form(plan)))
         return run_l2_panels(plan, subnormals);
@@ -278,13 +284,12 @@ bool cut_blocked(Plan<In, Acc>& plan) {
 
 template <class In, class Acc>
 void run_tiles(const Plan<In, Acc>& plan, Subnormals subnormals) {
-    const std::int64_t grain = std::max<std::int64_t>(1, plan.tiles() / (8 * threads_here()));
     const auto run = [&](std::int64_t begin, std::int64_t end) {
         const FloatEnvironment environment(subnormals);
         Worker<In, Acc> worker(plan);
         for (std::int64_t i = begin; i < end; ++i) worker.run(tile_at(plan, i));
     };
-    parallel_for(plan.tiles(), grain, run, plan.part == Part::whole ? Pieces::alike : Pieces::unlike);
+    parallel_for(plan.tiles(), 1, run, plan.part == Part::whole ? Pieces::alike : Pieces::unlike);
 }
 
 /// The most bytes of a single panel of columns that are packed before many rows.
