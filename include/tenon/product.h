@@ -44,7 +44,9 @@ struct Matrix {
 
 /// Rows one after the other.
 inline Matrix row_major(const void* data, DType dtype, std::int64_t rows, std::int64_t columns) {
-    return {const_cast<void*>(data), dtype, rows, columns, columns, 1, rows * columns};
+    // Unsigned, since a product has to refuse extents whose product does not fit, after this.
+    const auto elements = static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(columns);
+    return {const_cast<void*>(data), dtype, rows, columns, columns, 1, static_cast<std::int64_t>(elements)};
 }
 
 /// Quantized products: 8-bit integers that represent real numbers scale * (q - zero), as in oneDNN's matmul and ONNX's

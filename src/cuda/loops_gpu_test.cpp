@@ -249,7 +249,7 @@ TEST_F(LoopsGpuTest, RowsOfEveryLength) {
 }
 
 /// What cross-entropy computes of rows of logits.
-void compare_logits(DType type, const Shape& shape, void (*change)(Array&) = nullptr) {
+tape::RowTape logits_tape(DType type) {
     using Kind = tape::RowTape::Kind;
     constexpr DType f = DType::float32;
     tape::RowTape t;
@@ -262,6 +262,12 @@ void compare_logits(DType type, const Shape& shape, void (*change)(Array&) = nul
               {Kind::reduce, true, Reduction::sum, {{}, f, f, {5, 0, 0}}},
               {Kind::apply, true, {}, {Opcode::log, f, f, {6, 0, 0}}}};
     t.outputs = {2, 7, 6};
+    return t;
+}
+
+void compare_logits(DType type, const Shape& shape, void (*change)(Array&) = nullptr) {
+    constexpr DType f = DType::float32;
+    const tape::RowTape t = logits_tape(type);
     Array x = tape::testing::random_array(type, shape, 5);
     if (change) change(x);
     std::vector<Array> out(3, Array(f, {shape[0]}));
@@ -285,6 +291,23 @@ TEST_F(LoopsGpuTest, LogitsOfManyChunks) {
     for (const DType type : {DType::float32, DType::bfloat16}) {
         for (const std::int64_t columns : {16392, 32768, 50000, 50264}) compare_logits(type, {300, columns});
         compare_logits(type, {1, 100000});
+    }
+}
+
+TEST_F(LoopsGpuTest, LogitsWithTheirExponentials) {
+    const Shape shape{150, 20480};
+    for (const DType type : {DType::float32, DType::bfloat16}) {
+        tape::RowTape t = logits_tape(type);
+        t.outputs = {5, 7};
+        Array x = tape::testing::random_array(type, shape, 5), exponentials(DType::float32, shape),
+              logs(DType::float32, {shape[0]});
+        const OnDevice in(x), first(exponentials), second(logs);
+        const View from = x.view(), device_from = in.view();
+        const View to[] = {exponentials.view(), logs.view()}, device_to[] = {first.view(), second.view()};
+        tape::run_rows(t, {&from, 1}, to);
+        run_rows(Gpu::at(0), t, {&device_from, 1}, device_to);
+        EXPECT_TRUE(same_bits(first.back(), exponentials)) << name(type);
+        EXPECT_TRUE(same_bits(second.back(), logs)) << name(type);
     }
 }
 

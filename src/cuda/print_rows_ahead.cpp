@@ -19,13 +19,15 @@ class AheadPrinter : RowPrinter {
   public:
     AheadPrinter(const RowTape& tape, const AheadForm& form) : RowPrinter(tape, {}), form_(form) {}
 
-    /// The phases, if the tape is one for this kernel: the maximum of an input of bfloat16, and then the sum of
-    /// something that is computed from exponentials of the input minus that maximum.
+    /// The phases, if the tape is one for this kernel: the maximum of an input of bfloat16, and then nothing but the
+    /// sum of something that is computed from exponentials of the input minus that maximum.
     std::optional<Visits> visits() const {
         std::vector<RowPhase> all;
         for (const RowPhase& phase : plan_.phases)
             if (phase.visits_columns()) all.push_back(phase);
-        if (!keeps_parts(tape_) || all[0].reductions.size() != 1 || all[1].reductions.size() != 1) return std::nullopt;
+        if (!keeps_parts(tape_) || all[0].reductions.size() != 1 || all[1].reductions.size() != 1 ||
+            !all[1].outputs.empty())
+            return std::nullopt;
         const RowTape::Code &first = tape_.code[all[0].reductions[0]], &second = tape_.code[all[1].reductions[0]];
         const std::optional<Below> below = below_maximum(all[1]);
         const bool fits = below && below->maximum == inputs_ + all[0].reductions[0] &&

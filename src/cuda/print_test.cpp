@@ -257,6 +257,10 @@ TEST_F(PrintTest, RowsAhead) {
         other.code[7] = {Kind::reduce, true, tape::Reduction::sum, {{}, f, f, {8, 0, 0}}};
         other.outputs = {9};
         EXPECT_FALSE(runs_ahead(other));
+        // Nor is one that stores the exponentials, too.
+        other = t;
+        other.outputs = {6, 9};
+        EXPECT_FALSE(runs_ahead(other));
     }
 }
 
