@@ -71,11 +71,30 @@ TENON_STEP(load) {
     }
     TENON_NEXT;
 }
+#if defined(__AVX512F__)
+/// As convert: to the nearest byte below, saturated, NaN to 0. The compiler takes twice the instructions.
+template <DType D>
+TENON_INLINE void store_bytes(Stored<D>* y, V x) {
+    constexpr __mmask16 kAll = 0xFFFF;
+    const __m512 low = _mm512_set1_ps(static_cast<float>(kLowest<Stored<D>>)),
+                 high = _mm512_set1_ps(static_cast<float>(kHighest<Stored<D>>));
+    const __mmask16 numbers = D == DType::uint8 ? kAll : _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+    const __m512 inside = _mm512_maskz_min_ps(kAll, _mm512_maskz_max_ps(kAll, x, low), high);
+    const __m128i bytes = _mm512_maskz_cvtepi32_epi8(kAll, _mm512_maskz_cvttps_epi32(numbers, inside));
+    __builtin_memcpy(y, &bytes, sizeof bytes);
+}
+#endif
+
 template <DType D>
 TENON_STEP(store) {
     auto* y = at<Stored<D>>(s->at[3], i);
     if constexpr (D == DType::float32) {
         TENON_WRITE(y);
+#if defined(__AVX512F__)
+    } else if constexpr (D == DType::uint8 || D == DType::int8) {
+        int v = 0;
+        for (const V x : {a, b, c, d, e, f, g, h}) store_bytes<D>(y + kVector * v++, x);
+#endif
     } else {
         Strip t;
         TENON_WRITE(t.x);

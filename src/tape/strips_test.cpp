@@ -43,7 +43,8 @@ class Maker {
             Opcode::divide,   Opcode::maximum,  Opcode::minimum,     Opcode::less,     Opcode::equal,
             Opcode::select,   Opcode::select,   Opcode::fma,         Opcode::copysign, Opcode::cast,
             Opcode::log,      Opcode::logistic, Opcode::floor_divide};
-        static constexpr DType kCasts[] = {kF, kB, DType::bfloat16, DType::float16, DType::int32, DType::float64};
+        static constexpr DType kCasts[] = {kF,           kB,          DType::bfloat16, DType::float16,
+                                           DType::int32, DType::int8, DType::uint8,    DType::float64};
         Instruction c{};
         for (;;) {
             c.op = kFloats[below(std::size(kFloats))];

@@ -103,7 +103,9 @@ class TileOutput {
                 subtract_offsets(plan_, a_, rows, {columns_.begin + columns.begin, columns_.begin + columns.end},
                                  column_sums_ + columns.begin, partial.at(0, columns.begin), partial.ld);
         }
-        for (std::int64_t i = 0; i < rows.size(); ++i) {
+        // A tape alone takes the sums as they are.
+        const std::int64_t apart = plan_.epilogue && !plan_.finish.scales() ? 0 : rows.size();
+        for (std::int64_t i = 0; i < apart; ++i) {
             const std::int64_t row = rows.begin + i, at = columns_.begin;
             const Range own = within(plan_.part, row, {at + columns.begin, at + columns.end});
             if (own.size() <= 0) continue;
