@@ -97,7 +97,8 @@ TEST_F(PlaceGpuTest, RandomGraphs) {
         // Indices made inside a graph are on the CPU, and products have the bits of the library.
         if (std::any_of(g.nodes.begin(), g.nodes.end(), [](const testing::RandomNode& n) {
                 return n.op == "gather" || n.op == "matmul" || n.op == "linear" || n.op == "attention" ||
-                       n.op == "two_products" || n.op == "two_joined";
+                       n.op == "two_products" || n.op == "two_joined" || n.op == "product_of_views" ||
+                       n.op == "diagonal_product";
             }))
             continue;
         std::vector<Tensor> here, there;
