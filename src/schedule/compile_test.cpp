@@ -95,7 +95,8 @@ TEST(Compile, TheGradientOfCrossEntropyIsOnePassOverTheRows) {
             vjp([&](const Tree& t) { return Tree(cross_entropy(t.tensor(), labels, smoothing)); }, Tree(x));
         const Tensor gradient = pull(Tree(Tensor(1.0f))).tensor();
         int passes = 0;
-        for (const Task& t : compiled({loss.tensor(), gradient})->tasks)
+        const auto executable = compiled({loss.tensor(), gradient});
+        for (const Task& t : executable->tasks)
             passes += t.kind == Kind::rows && !t.out.empty() && t.out.back().view.shape().rank() == 2;
         EXPECT_EQ(passes, 1);
         const std::string text = explain({loss.tensor(), gradient});
