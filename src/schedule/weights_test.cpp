@@ -13,6 +13,7 @@
 #include "tenon/functions.h"
 #include "tenon/map.h"
 #include "tenon/random.h"
+#include "tenon/threads.h"
 #include "tensor/node.h"
 
 namespace tenon::schedule {
@@ -39,13 +40,17 @@ void drop_earlier() {
 class Weights : public ::testing::TestWithParam<bool> {
   protected:
     void SetUp() override {
+        set_num_threads(2);  // for more threads 160 rows of a layer are cut otherwise, and no weight is packed
         drop_earlier();
         ASSERT_EQ(weight_statistics().bytes, 0);
         options_.compile = GetParam();
         product::set_packed_weights_limit(kDefaultLimit);
         before_ = weight_statistics();
     }
-    void TearDown() override { product::set_packed_weights_limit(kDefaultLimit); }
+    void TearDown() override {
+        product::set_packed_weights_limit(kDefaultLimit);
+        set_num_threads(0);
+    }
 
     WeightStatistics since() const {
         const WeightStatistics now = weight_statistics();
