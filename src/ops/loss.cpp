@@ -8,6 +8,11 @@
 namespace tenon {
 namespace {
 
+/// Whether a label is each of the classes, compared as numbers of a dtype that holds them all.
+Tensor is_class(const Tensor& labels, std::int64_t classes, DType number) {
+    return equal(expand_dims(astype(labels, number), -1), iota(classes, number));
+}
+
 /// One element of each row: x[i, columns[i]].
 Tensor picked(const Tensor& x, const Tensor& columns) {
     const std::int64_t rows = x.extent(0), all = x.extent(1);
@@ -19,8 +24,7 @@ Tensor picked(const Tensor& x, const Tensor& columns) {
     return with_custom_tangent(y, args, [all](std::span<const Tensor> in, const Tensor&, std::span<const Tensor> d) {
         constexpr std::int64_t kExact = std::int64_t{1} << 24;
         const DType number = in[0].dtype() == DType::float32 && all <= kExact ? DType::float32 : DType::int64;
-        const Tensor here = equal(expand_dims(astype(in[1], number), -1), iota(all, number));
-        return sum(select(here, d[0], Tensor(0.0)), -1);
+        return sum(select(is_class(in[1], all, number), d[0], Tensor(0.0)), -1);
     });
 }
 
@@ -36,7 +40,7 @@ Tensor one_hot(const Tensor& labels, std::int64_t classes, DType dtype) {
     Shape shape = labels.shape();
     shape.insert(normalized_new(-1, shape, "one_hot"), classes);
     checked_count("one_hot", shape);
-    return astype(equal(expand_dims(astype(labels, DType::int64), -1), iota(classes, DType::int64)), dtype);
+    return astype(is_class(labels, classes, DType::int64), dtype);
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_smoothing) {

@@ -72,7 +72,7 @@ TENON_STEP(load) {
     TENON_NEXT;
 }
 #if defined(__AVX512F__)
-/// As convert: to the nearest byte below, saturated, NaN to 0. The compiler takes twice the instructions.
+/// As convert: towards 0, saturated, NaN to 0. The compiler takes twice the instructions.
 template <DType D>
 TENON_INLINE void store_bytes(Stored<D>* y, V x) {
     constexpr __mmask16 kAll = 0xFFFF;

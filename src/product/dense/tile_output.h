@@ -71,10 +71,9 @@ class TileOutput {
         const std::int64_t first = columns_.begin + columns.begin;
         if (i == 0) {
             const auto size = static_cast<std::int64_t>(size_of(p_.out_type));
-            const std::int64_t step = p_.roles.rows.size == 0 ? 0 : p_.roles.rows.axes[0].out;
             if (!columns_unit_) return {};
-            return lines_of(advance(out_, rows.begin * step + columns_out_[columns.begin], p_.out_type), rows.size(),
-                            columns.size() * size, step * size);
+            return lines_of(advance(out_, rows.begin * step() + columns_out_[columns.begin], p_.out_type), rows.size(),
+                            columns.size() * size, step() * size);
         }
         const LoweredEpilogue::Input& input = plan_.epilogue->inputs[i - 1];
         const auto size = static_cast<std::int64_t>(size_of(input.type));
